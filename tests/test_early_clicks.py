@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +17,10 @@ from PIL import Image
 from imagegen_magic.engine import loop
 from imagegen_magic.notebook import mask_editor
 from imagegen_magic.notebook.commands.vote import VoteSession
+from imagegen_magic.notebook.output.display import Canvas
 from imagegen_magic.notebook.panel.references import References
-from imagegen_magic.notebook.progress.renderers import close_tree
+from imagegen_magic.notebook.progress.renderers import WidgetRenderer, close_tree
+from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.notebook.widgets.gallery import Gallery
 from imagegen_magic.notebook.widgets.key_field import KeyField
 from imagegen_magic.notebook.widgets.painter import Painter
@@ -41,10 +44,15 @@ MASK = png("RGBA", hole=True)
 
 
 class Hasty:
-    """A front end that sends its messages before the call that opens the comm has returned."""
+    """A front end that sends its messages before the call that opens the comm has returned.
+
+    `when_opened` is called for the first widget of a class; `models` are the names of the open models by their id.
+    """
 
     def __init__(self) -> None:
         self.messages: dict[str, list[tuple[dict[str, Any], list[bytes]]]] = {}
+        self.when_opened: dict[str, Callable[[], None]] = {}
+        self.models: dict[str, str] = {}
 
     def will_send(self, widget: str, message: dict[str, Any], *buffers: bytes) -> None:
         """Have a message sent to the first widget of that class."""
@@ -53,6 +61,8 @@ class Hasty:
     def receive_open(self, opened: BaseComm, state: dict[str, Any]) -> None:
         """Send the messages for a widget whose comm has just been opened."""
         name = str(state.get("_anywidget_id", "")).rpartition(".")[2]
+        self.models[opened.comm_id] = name or state["_model_name"]
+        self.when_opened.pop(name, lambda: None)()
         for message, buffers in self.messages.pop(name, []):
             opened.handle_msg({"content": {"data": {"method": "custom", "content": message}}, "buffers": buffers})
 
@@ -66,6 +76,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> Hasty:
         def publish_msg(self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any) -> None:
             if msg_type == "comm_open":
                 page.receive_open(self, data["state"])
+            elif msg_type == "comm_close":
+                page.models.pop(self.comm_id)
 
     monkeypatch.setattr(comm, "create_comm", Comm)
     return page
@@ -131,6 +143,29 @@ def test_a_mask_that_arrives_while_the_painter_of_the_panel_opens(hasty: Hasty) 
     assert [mask.data for mask in masks] == [MASK]
     assert references._painter_box.children == ()
     close_tree(references.widget)
+
+
+def test_a_painter_that_opens_while_the_panel_is_closed(hasty: Hasty) -> None:
+    """No model is left: neither of the closed tree, nor of the painter that was made for it."""
+    references = References(lambda new: None, lambda mask: None, {})
+    loop.run(_drawn(references))
+    hasty.when_opened["Painter"] = lambda: close_tree(references.widget)
+    loop.run(references._paint())
+    wait_until_idle()
+    assert hasty.models == {}
+
+
+def test_widgets_that_are_made_for_a_closed_panel(hasty: Hasty) -> None:
+    """Rows that are drawn after the closing are closed with their layouts and styles, and those of the progress of a cell too."""
+    references = References(lambda new: None, lambda mask: None, {})
+    close_tree(references.widget)
+    loop.run(_drawn(references))
+    renderer = WidgetRenderer(Canvas(Shell()), "a fox")
+    renderer.close()
+    renderer._build()
+    loop.run(renderer.draw(JobProgress(2, 0.0), 1.0))
+    wait_until_idle()
+    assert hasty.models == {}
 
 
 def test_a_painter_in_the_panel_that_is_closed_while_it_opens(hasty: Hasty) -> None:

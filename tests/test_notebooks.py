@@ -436,6 +436,15 @@ def test_the_notebook_begins_as_the_readme():
     assert first[1].strip() == sources[1]
 
 
+def test_the_panel_stays_on_the_page(run):
+    """The panel's notebook closes no panel, and the cell that shows it carries the line of its static sheet."""
+    path = PROJECT / "notebooks" / "panel.ipynb"
+    sources = {cell.id: cell.source for cell in read(path).cells}
+    assert not [name for name, source in sources.items() if ".close()" in source and name != "keep"]
+    (shown,) = [cell for cell in run(path)[0].cells if cell.id == "panel"]
+    assert ["imagegen panel: " in output.data["text/plain"] for output in shown.outputs] == [True]
+
+
 @pytest.fixture
 def editing(run):
     """The editing notebook's executed cells by their ids, and its folder."""

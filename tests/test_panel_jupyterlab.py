@@ -336,7 +336,24 @@ def test_looks_in_both_themes_and_widths(opened, gateway):
         fits = "root => root.getBoundingClientRect().right <= innerWidth"
         panel.until(lambda fits=fits: panel.root.evaluate(fits), f"{theme} {width} to fit")
         assert scrolling(panel) == [], (theme, width)
+        assert overlaps(panel.root.locator(".imagegen-ratio-choice > span")) == [], (theme, width)
         assert serious_violations(panel.page, ".imagegen-panel") == [], (theme, width)
+    names = [panel.root.locator(f'[data-value="{value}"]').get_attribute("aria-label") for value in ("1881x836", "887x1774", "16:9")]
+    assert names == ["1881×836, 9:4", "887×1774, 1:2", None]
+    legend = panel.page.add_style_tag(content="legend{font-size:21px;width:100%;margin-bottom:18px;border-bottom:1px solid}")  # nbclassic
+    looks = "one => { const style = getComputedStyle(one); return [style.fontSize, style.borderBottomWidth, style.marginBottom] }"
+    assert panel.root.locator("legend:visible").first.evaluate(looks) == ["13px", "0px", "0px"]
+    legend.evaluate("one => one.remove()")
+
+
+def overlaps(labels):
+    """Return the pairs of texts whose boxes intersect."""
+    boxes = [(label.inner_text(), label.bounding_box()) for label in labels.all()]
+    return [(one, other) for (one, a), (other, b) in itertools.combinations(boxes, 2) if _intersect(a, b)]
+
+
+def _intersect(a, b):
+    return all(a[at] < b[at] + b[size] and b[at] < a[at] + a[size] for at, size in (("x", "width"), ("y", "height")))
 
 
 def select(panel, card):

@@ -72,12 +72,3 @@ def update(widget: Any, **traits: Any) -> None:
 def set_visible(widget: Any, visible: bool) -> None:
     """Show or hide a widget."""
     update(widget.layout, display=None if visible else "none")
-
-
-def set_children(container: Any, *children: Any) -> None:
-    """Give a box new children, and close the previous ones that are not among them."""
-    old = [child for child in container.children if child not in children]
-    if container.children != children:
-        container.children = children
-    for child in old:
-        renderers.close_tree(child)

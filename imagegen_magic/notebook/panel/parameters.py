@@ -10,6 +10,7 @@ import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 from imagegen_magic.humanize import pluralize
 from imagegen_magic.notebook.panel import controls
 from imagegen_magic.notebook.panel.controls import OnChange
+from imagegen_magic.notebook.progress import renderers
 from imagegen_magic.providers.base import Model, Parameter
 
 _FEW = 4  # parameters that are not folded if none is common
@@ -41,8 +42,8 @@ class ParameterFields:
         self.fields = {name: self._field(name, parameter) for name, parameter in self._declared.items()}
         few = len(self.fields) <= _FEW
         common = [name for name, parameter in self._declared.items() if parameter.common or few]
-        controls.set_children(self._common, *(self.fields[name] for name in common))
-        controls.set_children(self._further, *(field for name, field in self.fields.items() if name not in common))
+        renderers.set_children(self._common, *(self.fields[name] for name in common))
+        renderers.set_children(self._further, *(field for name, field in self.fields.items() if name not in common))
         self._unfolded = False
 
     def _field(self, name: str, parameter: Parameter) -> Any:

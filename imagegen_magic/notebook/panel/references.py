@@ -14,6 +14,7 @@ from imagegen_magic.engine import loop
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.context import current_settings, current_shell, notebook_folder
 from imagegen_magic.notebook.panel import controls
+from imagegen_magic.notebook.progress import renderers
 from imagegen_magic.notebook.widgets.errors import report_errors
 from imagegen_magic.request import LocalImage
 from imagegen_magic.secret_patterns import without_queries
@@ -67,8 +68,8 @@ class References:
 
     def _draw_rows(self) -> None:
         self._texts.clear()
-        controls.set_children(self._rows, *(self._row(number, each) for number, each in enumerate(self._references)))
-        controls.set_children(self._mask_row, *(() if self._mask is None else (self._row_of_mask(self._mask),)))
+        renderers.set_children(self._rows, *(self._row(number, each) for number, each in enumerate(self._references)))
+        renderers.set_children(self._mask_row, *(() if self._mask is None else (self._row_of_mask(self._mask),)))
         controls.update(self.field, value="")
         controls.update(self.mask_field, value="")
 
@@ -164,7 +165,7 @@ class References:
         painter = await asyncio.to_thread(mask_editor.painter, first, on_mask, lambda: self._submit(leave()), start=start)
         if self._references[:1] == (first,):
             self._painted_on = first
-            controls.set_children(self._painter_box, painter)
+            renderers.set_children(self._painter_box, painter)
         else:  # it was removed meanwhile
             painter.close()
         shown.set_result(painter)
@@ -179,7 +180,7 @@ class References:
 
     def _close_painter(self) -> None:
         self._painted_on = None
-        controls.set_children(self._painter_box)
+        renderers.set_children(self._painter_box)
 
 
 def _without(source: Source) -> Edit:

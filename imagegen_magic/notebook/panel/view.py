@@ -118,7 +118,7 @@ class View:
         self._rows = {run: self._rows.get(run) or RunRow(run, self._run_dismissed) for run in runs}
         for row in self._rows.values():
             row.draw(now)
-        controls.set_children(self._runs, *(row.widget for row in self._rows.values()))
+        renderers.set_children(self._runs, *(row.widget for row in self._rows.values()))
         controls.set_visible(self._runs, bool(runs))
 
     @contextmanager

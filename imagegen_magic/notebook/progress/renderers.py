@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -119,7 +120,9 @@ class WidgetRenderer(TextRenderer):
         self._thumbnails: dict[int, list[str]] = {}
         self._rows: list[Any] = []
         self._drawn: dict[int, str] = {}
+        self._cancel: Callable[[], None] = lambda: None
         self._box: Any = None
+        self._closed = False
 
     def _first(self, progress: JobProgress) -> Bundle:
         html = progress_html.STYLE + "".join(self._html(progress, progress.started))
@@ -149,11 +152,17 @@ class WidgetRenderer(TextRenderer):
             [self._button, ipywidgets.HTML(about, layout=self._layout)],
             layout=ipywidgets.Layout(align_items="center", margin="2px 0", grid_gap="12px"),
         )
-        self._box = ipywidgets.VBox([self._foot], layout=ipywidgets.Layout(margin="0"))
+        box = ipywidgets.VBox([self._foot], layout=ipywidgets.Layout(margin="0"))
+        with TREES:
+            self._box = box
+            if self._closed:  # the job ended while this thread was slow
+                close_tree(box)
 
     async def draw(self, progress: JobProgress, now: float) -> None:
         """Send the rows that changed."""
         await self._draw_thumbnails(progress)
+        if self._closed:
+            return
         rows = self._html(progress, now)
         self._fit(len(rows))
         for number, html in enumerate(rows):
@@ -187,8 +196,10 @@ class WidgetRenderer(TextRenderer):
 
     def close(self) -> None:
         """Close every model of the tree: a box's own close leaves its children, layouts and styles."""
-        if self._box is not None:
-            close_tree(self._box)
+        with TREES:
+            self._closed = True
+            if self._box is not None:
+                close_tree(self._box)
 
 
 class TerminalRenderer(NullRenderer):
@@ -230,10 +241,30 @@ def answer_while_busy(widget: Any, on_click: Callable[[], None] | None = None) -
     widget.comm._reply_subshell_for = route
 
 
+TREES = threading.RLock()
+"""Held while the children of a box change or a tree is closed: the kernel's threads and the engine's loop do both."""
+
+
 def close_tree(widget: Any) -> None:
     """Close all models of a widget: a box's own close leaves its children, layouts and styles."""
-    for part in {id(part): part for part in _parts(widget) if part is not None}.values():
-        part.close()
+    with TREES:
+        for part in {id(part): part for part in _parts(widget) if part is not None}.values():
+            part.close()
+
+
+def set_children(container: Any, *children: Any) -> None:
+    """Give a box new children, and close the previous ones that are not among them.
+
+    A box that was closed meanwhile takes none: children that were made for it are closed at once.
+    """
+    with TREES:
+        if container.comm is None:
+            unused = list(children)
+        else:
+            unused = [child for child in container.children if child not in children]
+            container.children = children
+        for child in unused:
+            close_tree(child)
 
 
 def _parts(widget: Any) -> Iterable[Any]:

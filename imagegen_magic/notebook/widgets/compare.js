@@ -60,7 +60,7 @@ class View {
   buildAbout() {
     this.prompts = make("section");
     this.settings = make("section");
-    this.about = make("div", { class: "imagegen-compare-about" }, this.prompts, this.settings);
+    this.about = make("div", { class: "imagegen-compare-about", role: "group", "aria-label": "How the two pictures differ" }, this.prompts, this.settings);
   }
 
   // Drawing

@@ -31,6 +31,11 @@ function setAttribute(node, attribute, value) {
   if (node.getAttribute(attribute) !== value) node.setAttribute(attribute, value);
 }
 
+// The picture that a key leads to: the next or previous one, the first, the last; null for any other key.
+function goalOf(key, here, count, steps) {
+  return { Home: 0, End: count - 1 }[key] ?? (key in steps ? here + steps[key] : null);
+}
+
 // One thumbnail with its controls; the view does what concerns other pictures too.
 class Card {
   constructor(view, picture) {
@@ -46,12 +51,15 @@ class Card {
     this.badge = make("span", { class: "imagegen-label imagegen-gallery-badge" }, "≠ asked");
     this.caption = make("p", { class: "imagegen-gallery-caption" });
     this.actions = ACTIONS.map(([name, label]) => iconButton(ICONS[name], label, () => view.act(name, this.id)));
-    const bar = make("div", { class: "imagegen-gallery-actions", role: "group", "aria-label": "What to do with this picture" }, ...this.actions);
+    const bar = make("div", { class: "imagegen-gallery-actions" }, ...this.actions);
     const select = make("label", { class: "imagegen-gallery-select", title: "Select for comparing" }, this.box);
     const about = make("div", { class: "imagegen-gallery-about" }, this.caption, bar);
     this.differences = this.actions[ACTIONS.findIndex(([name]) => name === "differences")];
-    this.root = make("li", { class: "imagegen-gallery-card" }, this.thumb, this.badge, select, this.star, about);
-    this.root.addEventListener("focusin", () => view.setTabStop(this));
+    this.controls = [this.box, this.star, ...this.actions];
+    this.bar = make("div", { class: "imagegen-gallery-controls", role: "toolbar" }, select, this.star, about);
+    this.bar.addEventListener("keydown", (event) => this.move(event));
+    this.root = make("li", { class: "imagegen-gallery-card" }, this.thumb, this.badge, this.bar);
+    this.root.addEventListener("focusin", (event) => view.setTabStop(this, this.controls.indexOf(event.target)));
     this.update(picture);
   }
 
@@ -61,6 +69,7 @@ class Card {
     setAttribute(this.image, "alt", words);
     setAttribute(this.thumb, "aria-description", picture.caption);
     setAttribute(this.box, "aria-label", `Select for comparing: ${words}`);
+    setAttribute(this.bar, "aria-label", `What to do with: ${words}`);
     setAttribute(this.star, "aria-pressed", String(Boolean(picture.starred)));
     this.star.title = picture.starred ? "Remove the star" : "Star";
     this.thumb.title = picture.caption;
@@ -77,8 +86,19 @@ class Card {
     this.root.classList.toggle("imagegen-gallery-chosen", chosen);
   }
 
-  setReachable(on) {
-    for (const node of [this.thumb, this.box, this.star, ...this.actions]) node.tabIndex = on ? 0 : -1;
+  // The Tab key reaches the picture, and one control of the current picture; arrow keys reach the other controls.
+  setReachable(control) {
+    this.controls.forEach((node, index) => (node.tabIndex = index === control ? 0 : -1));
+  }
+
+  move(event) {
+    const count = this.controls.length;
+    const steps = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+    const goal = goalOf(event.key, this.controls.indexOf(event.target), count, steps);
+    if (goal === null || hasModifier(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.controls[(goal + count) % count].focus();
   }
 }
 
@@ -169,6 +189,7 @@ class View {
     this.key = uniqueId("view");
     this.cards = new Map();
     this.current = null;
+    this.control = 0; // of the current picture, the one that the Tab key reaches
     this.timer = 0;
     this.large = new Large(this);
     this.build();
@@ -190,7 +211,7 @@ class View {
     this.picked = make("span", { class: "imagegen-gallery-picked" }, this.count, clear);
     this.status = make("span", { class: "imagegen-gallery-status", role: "status" });
     this.pagers = [this.pager("Pages"), this.pager("Pages, below")];
-    this.grid = make("ul", { class: "imagegen-gallery-grid", role: "list", "aria-label": "Pictures, newest first; arrow keys move among them" });
+    this.grid = make("ul", { class: "imagegen-gallery-grid", role: "list", "aria-label": "Pictures, newest first; arrow keys, Home and End move among them" });
     this.grid.addEventListener("keydown", (event) => this.move(event));
     this.empty = make("div", { class: "imagegen-gallery-empty" });
     const head = make("div", { class: "imagegen-gallery-head" }, sources, this.picked, this.status, this.pagers[0].root);
@@ -294,9 +315,10 @@ class View {
 
   // Keyboard
 
-  setTabStop(card) {
+  setTabStop(card, control = -1) {
     this.current = card?.id ?? null;
-    for (const one of this.cards.values()) one.setReachable(one === card);
+    if (control >= 0) this.control = control;
+    for (const one of this.cards.values()) one.setReachable(one === card ? this.control : -1);
   }
 
   focus(id) {
@@ -310,7 +332,7 @@ class View {
     const cards = [...this.cards.values()];
     const here = cards.findIndex((card) => card.thumb === event.target);
     const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
-    const goal = { Home: 0, End: cards.length - 1 }[event.key] ?? (event.key in steps ? here + steps[event.key] : null);
+    const goal = goalOf(event.key, here, cards.length, steps);
     const page = { PageUp: -1, PageDown: 1 }[event.key];
     if (goal === null && !page) return;
     event.preventDefault();

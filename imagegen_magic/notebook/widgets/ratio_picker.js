@@ -19,11 +19,14 @@ function parse(text) {
   return width > 0 && height > 0 ? { width, height, value: `${width}x${height}` } : null;
 }
 
-function describe({ width, height }) {
+function ratioOf({ width, height }) {
   const divisor = (a, b) => (b ? divisor(b, a % b) : a);
   const by = divisor(width, height);
-  const ratio = width / by <= 32 && height / by <= 32 ? `${width / by}:${height / by}` : `${(width / height).toFixed(2)}:1`;
-  return `${ratio} · ${((width * height) / 1e6).toFixed(2)} MP`;
+  return width / by <= 32 && height / by <= 32 ? `${width / by}:${height / by}` : `${(width / height).toFixed(2)}:1`;
+}
+
+function describe(pixels) {
+  return `${ratioOf(pixels)} · ${((pixels.width * pixels.height) / 1e6).toFixed(2)} MP`;
 }
 
 class View {
@@ -71,8 +74,10 @@ class View {
     const label = value.replace("x", "×");
     const [width, height] = value === "auto" ? [1, 1] : value.split(/[:x]/).map(Number);
     const shape = outline(width, height, value === "auto");
+    const pixels = parse(value);
+    const name = pixels ? { "aria-label": `${label}, ${ratioOf(pixels)}` } : {};
     const refusal = reason ? { "aria-disabled": "true", "aria-description": reason, title: reason } : {};
-    const button = make("button", { type: "button", role: "radio", class: "imagegen-ratio-choice", "data-value": value, ...refusal }, shape, make("span", {}, label));
+    const button = make("button", { type: "button", role: "radio", class: "imagegen-ratio-choice", "data-value": value, ...name, ...refusal }, shape, make("span", {}, label));
     button.addEventListener("click", () => this.choose(button));
     for (const event of ["focus", "pointerenter"]) button.addEventListener(event, () => (this.reason.textContent = reason && `${label}: ${reason}`));
     for (const event of ["blur", "pointerleave"]) button.addEventListener(event, () => (this.reason.textContent = ""));
