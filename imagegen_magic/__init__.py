@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from imagegen_magic.result import GeneratedImage, Generation
     from imagegen_magic.studies.conformance import conformance
     from imagegen_magic.studies.export.archive import export
+    from imagegen_magic.studies.scores.builtin import colour_share
+    from imagegen_magic.studies.scores.scorer import Score, scorer
+    from imagegen_magic.studies.scores.scoring import score
     from imagegen_magic.studies.sweeps.plan import sweep
     from imagegen_magic.studies.sweeps.result import SweepResult
 
@@ -25,7 +28,9 @@ __all__ = [
     "Generation",
     "ImageRequest",
     "Panel",
+    "Score",
     "SweepResult",
+    "colour_share",
     "conformance",
     "export",
     "generate",
@@ -33,6 +38,8 @@ __all__ = [
     "mask_box",
     "mask_from",
     "run",
+    "score",
+    "scorer",
     "stream",
     "sweep",
 ]
@@ -46,6 +53,10 @@ _HOMES = {
     "SweepResult": "studies.sweeps.result",
     "conformance": "studies.conformance",
     "export": "studies.export.archive",
+    "Score": "studies.scores.scorer",
+    "scorer": "studies.scores.scorer",
+    "score": "studies.scores.scoring",
+    "colour_share": "studies.scores.builtin",
     "Panel": "notebook.panel.panel",
     "mask_from": "imaging.masks",
     "mask_box": "imaging.masks",

@@ -50,7 +50,13 @@ NOTEBOOK_FLOORS = (  # bottom up
 )
 HTTP_MODULES = ("engine.net.transport",)
 HTTP_LIBRARIES = {"httpx2", "httpcore2", "httpx", "httpcore", "h11", "anyio", "certifi"}
-PILLOW_TYPES = {"result", "studies.sweeps.result", "notebook.mask_editor"}  # they name its class in a signature
+PILLOW_TYPES = {  # they name its class in a signature
+    "result",
+    "studies.sweeps.result",
+    "studies.scores.builtin",
+    "studies.scores.inputs",
+    "notebook.mask_editor",
+}
 SQL = re.compile(r"(SELECT\b.+\bFROM|INSERT\b.*\bINTO|UPDATE\b.+\bSET|DELETE\s+FROM|CREATE\s+\w+|PRAGMA)\b", re.DOTALL)
 
 REMAINING_CIRCLES: list[set[str]] = []

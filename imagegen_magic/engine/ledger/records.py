@@ -226,7 +226,7 @@ def insert_job(connection: sqlite3.Connection, job: NewJob, owner: str) -> tuple
         **{name: json_of(getattr(job, name)) for name in ("asked", "resolved", "expected")},
         "sandbox": job.sandbox,
         "prompt": text_of(str(job.asked.get("prompt", ""))),
-        "price": _cost(job.price),
+        "price": cost_text(job.price),
         "name": None if job.name is None else text_of(job.name),
         "session": owner,
     }
@@ -295,7 +295,8 @@ def bounded(answer: Any) -> str:
     return json.dumps({"cut": len(raw), "start": start}, ensure_ascii=False)
 
 
-def _cost(cost: Cost) -> str:
+def cost_text(cost: Cost) -> str:
+    """Return a cost as its column stores it."""
     stored = {name: getattr(cost, name) for name in _COST}
     if cost.amount is not None:
         stored["amount"] = str(cost.amount)
@@ -312,7 +313,7 @@ def read_cost(text: str) -> Cost:
 
 
 _COST = tuple(each.name for each in fields(Cost))
-_UNKNOWN_COST = _cost(Cost())
+_UNKNOWN_COST = cost_text(Cost())
 
 
 def error_text(error: ImageGenError | str) -> str:
@@ -343,7 +344,7 @@ _ENCODERS: dict[str, Any] = {
     "task_id": text_of,
     "idempotency_key": text_of,
     "sent": json_of,
-    "cost": _cost,
+    "cost": cost_text,
     "estimated_seconds": float,
     "answer": bounded,
     "error": error_text,

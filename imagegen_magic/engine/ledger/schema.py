@@ -200,7 +200,72 @@ _CHECKS = (  # whether an image is as it was requested: 1, 0, or NULL if nothing
 _SEEDS = (  # with which an image was made, requested or reported by the service
     "CREATE TABLE seeds (picture INTEGER PRIMARY KEY REFERENCES pictures (id), seed INTEGER NOT NULL)",
 )
-_ADDITIONS: tuple[tuple[str, ...], ...] = (_FOLDERS, _ERRORS, _INQUIRIES, _CHECKS, _SEEDS)  # since version 0.1.0, which knows format 4
+_SCORES = (  # of scorers; a call of a paid one is recorded before it is made
+    """CREATE TABLE scorers (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL,
+        version TEXT NOT NULL,
+        fingerprint TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        better TEXT NOT NULL CHECK (better IN ('higher', 'lower', '')),
+        minimum REAL,
+        maximum REAL,
+        source TEXT NOT NULL,
+        packages TEXT NOT NULL,
+        inputs TEXT NOT NULL,
+        created TEXT NOT NULL,
+        used TEXT NOT NULL,
+        UNIQUE (name, fingerprint)
+    )""",
+    """CREATE TABLE scores (
+        picture INTEGER NOT NULL REFERENCES pictures (id),
+        scorer INTEGER NOT NULL REFERENCES scorers (id),
+        inputs TEXT NOT NULL DEFAULT '',
+        measure TEXT NOT NULL DEFAULT '',
+        state TEXT NOT NULL CHECK (state IN ('measured', 'not applicable', 'failed')),
+        value REAL CHECK ((value IS NOT NULL) = (state = 'measured')),
+        reason TEXT NOT NULL DEFAULT '',
+        error TEXT NOT NULL DEFAULT '',
+        seconds REAL,
+        cost TEXT NOT NULL,
+        created TEXT NOT NULL,
+        PRIMARY KEY (picture, scorer, inputs, measure)
+    ) WITHOUT ROWID""",
+    "CREATE INDEX scores_of_scorer ON scores (scorer)",
+    """CREATE TABLE combination_scores (
+        sweep INTEGER NOT NULL REFERENCES studies (id),
+        scorer INTEGER NOT NULL REFERENCES scorers (id),
+        combination TEXT NOT NULL,
+        measure TEXT NOT NULL DEFAULT '',
+        state TEXT NOT NULL CHECK (state IN ('measured', 'not applicable', 'failed')),
+        value REAL CHECK ((value IS NOT NULL) = (state = 'measured')),
+        pictures TEXT NOT NULL,
+        reason TEXT NOT NULL DEFAULT '',
+        error TEXT NOT NULL DEFAULT '',
+        created TEXT NOT NULL,
+        PRIMARY KEY (sweep, scorer, combination, measure)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE score_calls (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        created TEXT NOT NULL,
+        session TEXT NOT NULL,
+        owner TEXT,
+        scorer INTEGER NOT NULL REFERENCES scorers (id),
+        picture INTEGER NOT NULL REFERENCES pictures (id),
+        state TEXT NOT NULL CHECK (state IN ('calling', 'answered', 'failed', 'unknown')),
+        price TEXT NOT NULL,
+        cost TEXT NOT NULL
+    )""",
+    "CREATE INDEX score_calls_by_time ON score_calls (created)",
+)
+_ADDITIONS: tuple[tuple[str, ...], ...] = (
+    _FOLDERS,
+    _ERRORS,
+    _INQUIRIES,
+    _CHECKS,
+    _SEEDS,
+    _SCORES,
+)  # since version 0.1.0, which knows format 4
 MIGRATIONS = (_TABLES, _QUERIES, _RESEARCH, _SESSIONS, *_ADDITIONS)
 """The statements from each format of the file to the next."""
 MIN_READER = 4

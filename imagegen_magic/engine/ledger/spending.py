@@ -1,4 +1,4 @@
-"""What the tasks of the ledger cost: one query for budgets and for spending reports."""
+"""What the tasks of the ledger and the calls of paid scorers cost: one source for budgets and for spending reports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SpendingGroup(NamedTuple):
 
     `cost` is the known cost of one task: unknown, or `ZERO_COST` if it was certainly free. `price` is its estimate, for tasks without a
     known cost. `pictures` is how many images one task makes. `owner` is its process if it was not sent yet. `charged` is True if it
-    failed and was certainly charged.
+    failed and was certainly charged. `scoring` marks calls of a paid scorer, which make no image.
     """
 
     key: str
@@ -32,6 +32,7 @@ class SpendingGroup(NamedTuple):
     tasks: int
     owner: str | None
     charged: bool = False
+    scoring: bool = False
 
     @property
     def in_flight(self) -> bool:
@@ -48,6 +49,12 @@ KEYS = {
     "month": "strftime('%Y-%m', jobs.created, 'localtime')",
 }
 """What spending can be grouped by, as SQL expressions."""
+_SCORING_KEYS = {
+    **dict.fromkeys(KEYS, "scorers.name || ' (scorer)'"),
+    "provider": "'scorers'",
+    "day": KEYS["day"].replace("jobs", "score_calls"),
+    "month": KEYS["month"].replace("jobs", "score_calls"),
+}
 
 _QUERY = """
     SELECT {key} AS key, jobs.sandbox, tasks.state, tasks.cost, tasks.count AS pictures,
@@ -62,10 +69,19 @@ _QUERY = """
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"""
 
 
+_SCORING = """
+    SELECT {key} AS key, score_calls.state, score_calls.cost, score_calls.price, count(*) AS calls,
+        CASE score_calls.state WHEN 'calling' THEN score_calls.owner END AS owner
+    FROM score_calls JOIN scorers ON scorers.id = score_calls.scorer
+    WHERE (? IS NULL OR score_calls.created >= ?) AND (? IS NULL OR score_calls.session = ?)
+    GROUP BY 1, 2, 3, 4, 6"""
+_SCORING_STATES = {"calling": "submitting", "answered": "saved", "failed": "failed", "unknown": "unknown"}
+
+
 def spending_groups(
     connection: sqlite3.Connection, *, since: float | None = None, session: str | None = None, by: str = "", sandbox: bool = False
 ) -> Iterator[SpendingGroup]:
-    """Yield the tasks requested since then (epoch seconds) or by that session, grouped by one of `KEYS`.
+    """Yield the tasks and paid scorers' calls since then (epoch seconds) or of that session, grouped by one of `KEYS`.
 
     Dropped tasks are left out, and the sandbox's unless `sandbox`.
     """
@@ -78,7 +94,10 @@ def spending_groups(
         conditions.append("jobs.session = ?")
         values.append(session)
     query = _QUERY.format(key=KEYS[by] if by else "''", conditions=" AND ".join(conditions))
-    return map(_group, connection.execute(query, values))
+    yield from map(_group, connection.execute(query, values))
+    start = None if since is None else iso(since)
+    query = _SCORING.format(key=_SCORING_KEYS[by] if by else "''")
+    yield from map(_scoring_group, connection.execute(query, (start, start, session, session)))
 
 
 def _group(row: sqlite3.Row) -> SpendingGroup:
@@ -87,6 +106,11 @@ def _group(row: sqlite3.Row) -> SpendingGroup:
     cost = ZERO_COST if row["charge"] == "no" else read_cost(row["cost"])
     facts = row["key"], bool(row["sandbox"]), row["state"], cost, price, row["pictures"], row["tasks"], row["owner"]
     return SpendingGroup(*facts, charged=row["charge"] == "yes")
+
+
+def _scoring_group(row: sqlite3.Row) -> SpendingGroup:
+    cost, price = read_cost(row["cost"]), read_cost(row["price"])
+    return SpendingGroup(row["key"], False, _SCORING_STATES[row["state"]], cost, price, 1, row["calls"], row["owner"], scoring=True)
 
 
 def prorate(price: Cost, pictures: int, of: int) -> Cost:

@@ -91,7 +91,7 @@ def _spent(group: SpendingGroup) -> Spent:
     if cost.amount is None or cost.unknown:
         unknown = group.tasks
     amounts: dict[str, Decimal] = {} if cost.amount is None else {cost.kind: cost.amount * group.tasks}
-    pictures = group.pictures * group.tasks if group.state in _ACCEPTED else 0
+    pictures = group.pictures * group.tasks if group.state in _ACCEPTED and not group.scoring else 0
     unit = cost.unit if cost.amount is not None else ""
     return Spent(group.key, unit, group.sandbox, **amounts, unknown=unknown, tasks=group.tasks, pictures=pictures)
 
