@@ -12,7 +12,7 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-PROGRESS = ("auto", "text")
+PROGRESS = ("auto", "widgets", "text")
 MIN_PREVIEW, MAX_PREVIEW = 16, 1024  # pixels; a larger picture would swell the notebook
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 _WHOLE = re.compile(r"([+-]?[0-9]{1,20})\.0*")
@@ -155,9 +155,9 @@ def axis(value: str) -> tuple[str, str]:
 
 
 def progress(value: Any) -> str:
-    """Return how a cell shows its progress: `auto` or `text`."""
+    """Return how a cell shows its progress: `auto`, `widgets` or `text`."""
     if value not in PROGRESS:
-        raise ValueError(" or ".join(PROGRESS))
+        raise ValueError(f"{', '.join(PROGRESS[:-1])} or {PROGRESS[-1]}")
     return str(value)
 
 

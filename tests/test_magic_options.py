@@ -206,7 +206,7 @@ def test_windows_paths_keep_their_backslashes():
         ("--timeout 0", "--timeout takes seconds"),
         ("--timeout nan", "--timeout takes seconds"),
         ("--timeout inf", "--timeout takes seconds"),
-        ("--progress none", "--progress takes auto or text, not 'none'"),
+        ("--progress none", "--progress takes auto, widgets or text, not 'none'"),
         ("--preview 5000", "--preview takes pixels from 16 to 1024"),
         ("--set seed", "--set takes KEY=VALUE, not 'seed'"),
         ("--sandbox=1", "--sandbox is a switch and takes no value"),

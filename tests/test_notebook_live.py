@@ -280,6 +280,41 @@ def test_progress_as_text_opens_no_widget(front):
     assert kinds(cell) == [PICTURE, LINE]
 
 
+def test_progress_as_widgets_needs_no_input(front):
+    """With progress = widgets, a front end that forbids input gets the widget: one that this package does not know may show it."""
+    front.most_models = 0
+    front.run("job = usual(0.6); job.settings = job.settings.replace('this cell', progress='widgets')")
+    cell = front.send("follow(job)", stdin=False)
+    front.until(lambda: rows(front), "the rows")
+    front.wait(cell)
+    assert front.most_models > 0
+
+
+def test_deepnote_gets_text_and_widgets_on_request(front):
+    """Deepnote accepts input and shows a widget's text: there the progress is text, unless the setting asks for widgets."""
+    front.most_models = 0
+    front.run("import os; os.environ['DEEPNOTE_PROJECT_ID'] = 'a-project'")
+    cell = front.send("follow(usual(1.2))")
+    front.until(lambda: any("waiting" in words for words in cell.of("text/plain")), "the words")
+    front.wait(cell)
+    assert front.most_models == 0
+    front.run("job = usual(0.6); job.settings = job.settings.replace('this cell', progress='widgets')")
+    cell = front.send("follow(job)")
+    front.until(lambda: rows(front), "the rows")
+    front.wait(cell)
+    front.run("del os.environ['DEEPNOTE_PROJECT_ID']")
+
+
+def test_text_of_a_widget_names_what_runs(front):
+    """A front end that shows the text of a widget shows the request and that it runs, nothing about a saved notebook."""
+    cell = waiting(front, "follow(usual(0.6))")
+    front.until(lambda: any("running" in words for words in cell.of("text/plain")), "the text of the widget")
+    (text,) = cell.of("text/plain")
+    assert text.startswith("evolink gpt-image-2 · 1536×1024 ·")
+    assert text.endswith(": running; %imagegen history has the pictures when they are finished")
+    front.wait(cell)
+
+
 def test_closed_views_forget_their_job(front):
     """A kernel that made many pictures has no model of them."""
     for _ in range(3):

@@ -59,7 +59,7 @@ TAKEN = {
         (0, Decimal(0)),
         (Decimal("1.10"), Decimal("1.10")),
     ],
-    "progress": [("auto", "auto"), ("text", "text")],
+    "progress": [("auto", "auto"), ("widgets", "widgets"), ("text", "text")],
     "drift_above": [(0, 0.0), ("0.02", 0.02), (1, 1.0)],
     "sandbox": [(True, True), ("yes", True), (0, False), ("off", False), (numpy.bool_(True), True), (1, True)],
     "save_dir": [("3", "3"), ("~/x", "~/x")],

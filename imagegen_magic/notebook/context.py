@@ -101,11 +101,19 @@ def is_voila() -> bool:
     return os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
+def is_deepnote() -> bool:
+    """Whether Deepnote runs this kernel: it accepts input and shows the text of a widget."""
+    return bool(os.environ.get("DEEPNOTE_PROJECT_ID"))
+
+
+def can_open_widgets(shell: Any) -> bool:
+    """Whether widgets can be created: there is a kernel, and ipywidgets is installed."""
+    return has_kernel(shell) and importlib.util.find_spec("ipywidgets") is not None
+
+
 def shows_widgets(shell: Any) -> bool:
     """Whether the front end shows widgets: no terminal does; nbclient and papermill would save every model that was ever opened."""
-    if not has_kernel(shell) or importlib.util.find_spec("ipywidgets") is None:
-        return False
-    return accepts_input(shell) or is_voila()
+    return can_open_widgets(shell) and not is_deepnote() and (accepts_input(shell) or is_voila())
 
 
 def _starting_folder(shell: Any) -> Path:

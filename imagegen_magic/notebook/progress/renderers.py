@@ -23,7 +23,7 @@ from imagegen_magic.providers.base import Plan
 _THUMBNAIL, _THUMBNAIL_BYTES = 144, 150_000  # pixels (twice the frame, for dense screens), bytes
 _STOP_HINT = "Stop waiting. The service continues; %imagegen resume collects its pictures."
 _SPARE = Bundle({"text/plain": " ", "text/html": "<span></span>"}, {})
-_UNFINISHED = "still at work when this was saved; %imagegen history knows the picture"
+_RUNNING = "running; %imagegen history has the pictures when they are finished"
 
 
 class NullRenderer:
@@ -136,7 +136,7 @@ class WidgetRenderer(TextRenderer):
         """Create the widgets in a thread (the import takes tens of milliseconds) and show them."""
         await asyncio.to_thread(self._build)
         await self.draw(progress, now)
-        self._canvas.update(self._slots[0], widget_bundle(self._box, f"{self._title}: {_UNFINISHED}"))
+        self._canvas.update(self._slots[0], widget_bundle(self._box, f"{self._title}: {_RUNNING}"))
 
     def _build(self) -> None:
         import ipywidgets  # type: ignore[import-untyped]  # it ships no types

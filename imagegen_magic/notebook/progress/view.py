@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from imagegen_magic.engine import threads
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import duration, pluralize
-from imagegen_magic.notebook.context import accepts_input, has_kernel, shows_widgets
+from imagegen_magic.notebook.context import accepts_input, can_open_widgets, has_kernel, shows_widgets
 from imagegen_magic.notebook.output import display
 from imagegen_magic.notebook.output.display import EDGE, Bundle, Canvas
 from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, TextRenderer, WidgetRenderer
@@ -48,17 +48,19 @@ class View:
             self._settle_after_cells(shell)
 
     def _choose_renderer(self, shell: Any) -> NullRenderer:
-        """Return the renderer that fits: text if the cell is captured, in a terminal, run by a program, or asks for it, else a widget."""
+        """Return the renderer that fits: none in a captured cell, a line in a terminal, else the setting's, by default what is shown."""
         from IPython.core.displaypub import CapturingDisplayPublisher
 
         if isinstance(shell.display_pub, CapturingDisplayPublisher):
             return NullRenderer(Canvas(shell))
         if not has_kernel(shell):
             return TerminalRenderer(self._title(), background=self._background)
-        # nbclient and papermill forbid input, and would save every widget model
-        if not accepts_input(shell) or not shows_widgets(shell) or self._job.settings.get("progress") == "text":
-            return TextRenderer(Canvas(shell), self._title())
-        return self._widget(Canvas(shell))
+        return self._widget(Canvas(shell)) if self._takes_widgets(shell) else TextRenderer(Canvas(shell), self._title())
+
+    def _takes_widgets(self, shell: Any) -> bool:
+        """Whether the progress is a widget: nbclient and papermill forbid input, and would save every widget model."""
+        kind = self._job.settings.get("progress")
+        return can_open_widgets(shell) if kind == "widgets" else kind == "auto" and accepts_input(shell) and shows_widgets(shell)
 
     def _widget(self, canvas: Canvas) -> NullRenderer:
         return WidgetRenderer(canvas, self._title(), self._job.plan)
