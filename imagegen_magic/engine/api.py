@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagegen_magic.engine import credentials, endpoints, loop, threads
+from imagegen_magic.engine import credentials, endpoints, hosted_secrets, loop, threads
 from imagegen_magic.engine.context import context_of, ledger_of
 from imagegen_magic.engine.endpoints import SANDBOX_NAME, Endpoint, endpoint_for, select_endpoint
 from imagegen_magic.engine.jobs.builder import create_tasks
@@ -177,7 +177,7 @@ def _planned(
     settings.check(*ENGINE_OPTIONS)
     request = apply_defaults(request, settings)
     gateway = select_endpoint(settings, provider=provider, sandbox=sandbox, model=request.model, planning=True)
-    if fetch and can_learn(gateway.provider, request.model) and (gateway.sandbox or endpoints.has_key(gateway.provider, settings)):
+    if fetch and can_learn(gateway.provider, request.model) and (gateway.sandbox or endpoints.obtains_key(gateway.provider, settings)):
         keyed = endpoint_for(gateway.provider, settings, sandbox=gateway.sandbox)
         with_learnt(keyed, settings, request.model, fetch=True)
     gateway = with_learnt(gateway, settings, request.model)
@@ -398,6 +398,7 @@ async def _started(request: ImageRequest, **keywords: Any) -> Job:
         await asyncio.to_thread(registry.provider_names)  # reads all installed packages, once
     if all(isinstance(each, str) for each in (*request.references, request.mask or "")) and not _asks_first(request, keywords):
         return start(request, **keywords)
+    _read_secret(keywords)
     begun: list[Job] = []
     stopped = threading.Event()
 
@@ -414,6 +415,15 @@ async def _started(request: ImageRequest, **keywords: Any) -> Job:
         for job in begun:
             job.cancel()
         raise
+
+
+def _read_secret(keywords: Mapping[str, Any]) -> None:
+    """Read the key of the named service from a hosted notebook's secrets, which the thread that starts the request cannot do."""
+    settings = load()
+    name = keywords["provider"] or settings.get("provider") or SANDBOX_NAME
+    sandbox = settings.get("sandbox") if keywords["sandbox"] is None else keywords["sandbox"]
+    if hosted_secrets.readable() and name != SANDBOX_NAME and not sandbox:
+        endpoints.obtains_key(registry.get_provider(name, settings.provider_tables), settings)
 
 
 def _asks_first(request: ImageRequest, keywords: Mapping[str, Any]) -> bool:

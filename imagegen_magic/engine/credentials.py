@@ -1,4 +1,4 @@
-"""Keys of gateways: from the environment, this session's memory or the system keyring; shown nowhere."""
+"""Keys of gateways: from this session's memory, the environment, the system keyring or a hosted notebook's secrets; shown nowhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from imagegen_magic.engine import hosted_secrets
 from imagegen_magic.engine.settings import Settings, load
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
 from imagegen_magic.providers.base import Provider
@@ -149,13 +150,33 @@ def require(provider: Provider, home: Path | None = None) -> Key:
     key = find(provider, home)
     if key is None and not provider.needs_key:
         return Key("")
-    if key is None:
-        raise MissingKey(
-            f"No key is set for {provider.title}",
-            hint=f"set {provider.key_variable} in the environment, or %imagegen login {provider.name}, "
-            "or add --sandbox to try it without a key",
-        )
+    if key is None and (key := from_secrets(provider)) is None:
+        raise MissingKey(f"No key is set for {provider.title}", hint=f"{ways_to_set(provider)}, or add --sandbox to try it without a key")
     return key
+
+
+def from_secrets(provider: Provider) -> Key | None:
+    """Return the gateway's key from the secrets of a hosted notebook, and keep it for this session; None if there is none.
+
+    Only for the gateway that was chosen, when its key is needed: each secret may open a dialogue. Outside the main thread none is read.
+    Raises MissingKey if the secret cannot be a key.
+    """
+    if not hosted_secrets.readable():
+        return None
+    for variable in filter(None, (provider.key_variable, *provider.other_key_variables)):
+        key = Key(hosted_secrets.read(variable))
+        if key.reveal():
+            _remembered[provider.name] = _checked(key, f"the secret {variable} of {hosted_secrets.host()}")
+            return key
+    return None
+
+
+def ways_to_set(provider: Provider) -> str:
+    """Return how to set the gateway's key: in the environment or a hosted notebook's secrets, or by %imagegen login."""
+    login = f"%imagegen login {provider.name}"
+    if host := hosted_secrets.host():
+        return f"add {provider.key_variable} to the secrets of {host} for this notebook, and run {login}, which reads or asks for it"
+    return f"set {provider.key_variable} in the environment, or {login}"
 
 
 def where(provider: Provider, home: Path | None = None) -> str:

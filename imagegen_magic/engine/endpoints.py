@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from imagegen_magic.deprecated import renamed_fields
-from imagegen_magic.engine import credentials
+from imagegen_magic.engine import credentials, hosted_secrets
 from imagegen_magic.engine.credentials import Key, KeyRule
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import MissingKey, UnknownProvider, UnsupportedOption
@@ -100,6 +100,11 @@ def _located(provider: Provider, address: str, values: tuple[tuple[str, str], ..
 def has_key(provider: Provider, settings: Settings) -> bool:
     """Return whether a key is set for this gateway."""
     return not provider.needs_key or credentials.where(provider, settings.home) != "not set"
+
+
+def obtains_key(provider: Provider, settings: Settings) -> bool:
+    """Return whether a gateway that was chosen has a key, as `has_key` does, or gets one from a hosted notebook's secrets."""
+    return has_key(provider, settings) or credentials.from_secrets(provider) is not None
 
 
 def plan(provider: Provider, request: ImageRequest, settings: Settings, *, sandbox: bool) -> Plan:
@@ -222,6 +227,12 @@ def _sandbox_note(default: Provider, first: Provider, others: Sequence[Provider]
             f"The sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "
             f"{'Keys are' if others[1:] else 'A key is'} set for {', '.join(each.title for each in others)}: add -p {others[0].name}, "
             f"or choose it for all cells with %imagegen config provider={others[0].name}."
+        )
+    if host := hosted_secrets.host():
+        return (
+            f"No service was named, so the sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "
+            f"The secrets of {host} are read only for a service that you name: add -p NAME, such as -p {first.name}, whose key is the secret "
+            f"{first.key_variable}. %imagegen providers lists the services."
         )
     return (
         f"No gateway has a key yet, so the sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "

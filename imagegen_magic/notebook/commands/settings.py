@@ -11,7 +11,7 @@ from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.display import display
 
 from imagegen_magic._version import __version__
-from imagegen_magic.engine import credentials
+from imagegen_magic.engine import credentials, hosted_secrets
 from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.settings import own_file, save_own, unknown_variables
 from imagegen_magic.errors import ImageGenError
@@ -44,13 +44,23 @@ def login(context: NotebookContext, arguments: list[str], flags: dict[str, str])
             f"The subcommand is %imagegen login NAME, with one of {', '.join(registry.provider_names(settings.provider_tables))}."
         )
     provider = registry.get_provider(arguments[0], settings.provider_tables)
-    key = _ask(provider)
+    key = _from_secrets(provider, settings) or _ask(provider)
     credentials.remember(provider.name, key)
     user = "the next cell" if provider.chosen_by_key else f"a cell with -p {provider.name}"
     print(f"The key of {provider.title} is kept until this kernel ends. Nothing was sent; {user} uses it.")
     if "--save" in flags:
         credentials.save(provider.name, key, settings.home)
         print("It is also in the system keyring.")
+
+
+def _from_secrets(provider: Provider, settings: Settings) -> Key | None:
+    """Return the key from a hosted notebook's secrets, unless one is set: then the user wants to type another."""
+    if credentials.where(provider, settings.home) != "not set":
+        return None
+    key = credentials.from_secrets(provider)
+    if key is not None:
+        print(f"Read from the secrets of {hosted_secrets.host()}.")
+    return key
 
 
 def _ask(provider: Provider) -> Key:

@@ -154,7 +154,8 @@ class PanelState:
                 return ""
         except MissingKey as error:
             return str(error)
-        return f"No key is set for {provider.title}. Set {provider.key_variable} in the environment, or type the key here:"
+        ways = credentials.ways_to_set(provider).partition(", or %imagegen login")[0]
+        return f"No key is set for {provider.title}. {ways[:1].upper()}{ways[1:]}, or type the key here:"
 
     @property
     def not_ready_reason(self) -> str:
