@@ -231,8 +231,8 @@ def _sandbox_note(default: Provider, first: Provider, others: Sequence[Provider]
     if host := hosted_secrets.host():
         return (
             f"No service was named, so the sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "
-            f"The secrets of {host} are read only for a service that you name: add -p NAME, such as -p {first.name}, whose key is the secret "
-            f"{first.key_variable}. %imagegen providers lists the services."
+            f"The secrets of {host} are read only for a service that you name: add -p NAME, such as -p {first.name}, whose key is "
+            f"the secret {first.key_variable}. %imagegen providers lists the services."
         )
     return (
         f"No gateway has a key yet, so the sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "
