@@ -24,6 +24,7 @@
     ├── SaveError               a picture cannot be written to disk
     ├── ReadError               a picture's file cannot be read
     │   └── PictureGone         there is no such file
+    ├── PictureDeleted          the same was made before and its picture was deleted; nothing was sent
     └── ImageInvalid            the downloaded bytes are not a complete picture
 
 Each error has four facts: what happened, who has to act (`blame`), whether it was charged (`charge`) and the next step (`hint`).
@@ -480,6 +481,14 @@ class PictureGone(ReadError, FileNotFoundError):
     """There is no such file."""
 
     _default_hint = "give the path of an existing picture; %imagegen history lists the pictures made so far"
+
+
+class PictureDeleted(ImageGenError):
+    """A request to reuse found that its picture was deleted with `%imagegen delete`; nothing was sent."""
+
+    blame: Blame = "you"
+    charge: Charge = "no"
+    _default_hint = "--fresh makes it again and pays for it"
 
 
 class ImageInvalid(DownloadError):

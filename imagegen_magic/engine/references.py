@@ -14,10 +14,12 @@ from typing import Any
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.ledger import history
+from imagegen_magic.engine.ledger.deletion import deleted_at
 from imagegen_magic.engine.ledger.history import StoredImage
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.formats import PNG, WEB_TYPES
+from imagegen_magic.humanize import local_day
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.describe import shown
@@ -126,10 +128,16 @@ class ReferenceLoader:
     def _of_ledger(self, number: int) -> StoredImage:
         found = history.find_image(ledger_of(self._settings), number)
         if found is None or found.saved_at is None:
+            self._refuse_deleted(number)
             raise UnsupportedOption(
                 f"The history has no picture @{number}", option="references", value=f"@{number}", hint="%imagegen history lists them"
             )
         return found._replace(url=Address(found.url), expires_at=found.expires_at or found.saved_at + _LIFE)
+
+    def _refuse_deleted(self, number: int) -> None:
+        if moment := deleted_at(ledger_of(self._settings), number):
+            what, hint = f"Picture @{number} was deleted on {local_day(moment)}", "give another picture: %imagegen history lists them"
+            raise UnsupportedOption(what, option="references", value=f"@{number}", hint=hint)
 
     def _prepared(self, thing: Any, name: str, option: str, types: tuple[str, ...]) -> str | LocalImage:
         if isinstance(thing, LocalImage):
@@ -157,6 +165,8 @@ class ReferenceLoader:
 
     def _stored(self, image: GeneratedImage) -> StoredImage:
         found = history.find_image(ledger_of(self._settings), image.id, wait=False) if image.id else None
+        if found and found.saved_at is None:
+            self._refuse_deleted(found.id)
         sha256, expires_at, saved_at = (found.sha256, found.expires_at, found.saved_at) if found else ("", None, None)
         expires_at = expires_at or (saved_at or image.created) + _LIFE
         return StoredImage(image.id, text_of(image.path), Address(image.url), sha256, expires_at, saved_at)

@@ -12,7 +12,8 @@ class Command(NamedTuple):
 
     `most` and `least` are the maximum and minimum number of words; of its flags, `flags` are switches and `valued` take a value.
     `may_be_prompt` marks a name that may begin a prompt: it is the subcommand only with words that it takes. `choices` names the words
-    for TAB. `free_words` marks words that may begin with a dash; `options_only` takes the options of a request, and no other words.
+    for TAB. `free_words` marks words that may begin with a dash; `options_only` takes the options of a request, and no other words;
+    `pictures_only` takes ids of pictures and variables.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Command(NamedTuple):
     choices: str = ""
     free_words: bool = False
     options_only: bool = False
+    pictures_only: bool = False
 
     @property
     def usage(self) -> str:
@@ -85,6 +87,9 @@ COMMANDS: tuple[Command, ...] = (
             "reduce the generated pictures in a notebook's outputs to previews; --all: every picture", 1, ("--all",), least=1),
     Command("forget", "jobs.forget", "ID",
             "give up a task that has no picture: only resume ID still collects it, and --reuse may send it again", 1),
+    Command("delete", "delete.delete", "ID|NAME … [--yes]",
+            "delete pictures, or those of a variable: files, prompt, notes, copies of references; shows what goes and what stays, and "
+            "asks first; --yes: without asking", _MANY, ("--yes",), may_be_prompt=True, least=1, pictures_only=True),
     Command("login", "settings.login", "NAME [--save]",
             "ask for a service's key without showing it; --save stores it in the system keyring", 1, ("--save",), choices="providers"),
     Command("doctor", "doctor.doctor", "[--network]", "what is installed, configured and reachable, and how to fix what is not", 0,

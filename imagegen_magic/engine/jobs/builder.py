@@ -25,7 +25,7 @@ from imagegen_magic.engine.ledger.spending import ZERO_COST, prorate
 from imagegen_magic.engine.ledger.sweeps import SweepRecord, record_sweep
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.engine.storage.filenames import filename_stem
-from imagegen_magic.errors import ImageGenError, ImageInvalid, SubmissionUnknown
+from imagegen_magic.errors import ImageGenError, ImageInvalid, PictureDeleted, SubmissionUnknown
 from imagegen_magic.paths import path_of, text_of
 from imagegen_magic.providers.base import Call
 from imagegen_magic.records import PortableError
@@ -110,6 +110,8 @@ class _Builder:
             self._report(position, "failed", row, _unreadable_before(row))
         for position, row in prior.unknown.items():
             self._report(position, "left", row, _unknown_before(row))
+        for position, row in prior.deleted.items():
+            self._report(position, "failed", row, _deleted_before(row))
         return {position: row.row for position, row in prior.all().items()}
 
     def _emit_complete(self, prior: PriorResults) -> None:
@@ -119,6 +121,8 @@ class _Builder:
                     self.channel.emit(reuse.generated(picture, reused=True, task=position))
             if any(map(reuse.is_unreadable, row.pictures)):
                 self.prepared.errors.append(_unreadable_before(row))
+            if row.deleted:
+                self.prepared.errors.append(_deleted_before(row))
             self._report(position, "saved", row)
 
     async def _resume(self, prior: PriorResults) -> None:
@@ -329,6 +333,13 @@ def _unreadable_before(row: TaskRow) -> ImageInvalid:
     what = f"The same was made before and came as a file that cannot be read here ({paths}), so it was not sent again"
     hint = "open it with another program, or send all again with --fresh"
     return ImageInvalid(what, charge="no", hint=hint, rows=(row.row,))
+
+
+def _deleted_before(row: TaskRow) -> PictureDeleted:
+    """Return the error of a task that was paid for, and whose images or some of them the user deleted."""
+    names = ", ".join(f"@{number}" for number in row.deleted)
+    what = f"The same was made before, and {names} of it was deleted, so it was not sent again"
+    return PictureDeleted(what)
 
 
 def _sources(request: ImageRequest) -> Iterator[NewSource]:

@@ -49,7 +49,8 @@ class PriorResults:
     """The earlier tasks that serve some submissions, by their position; the first kind is preferred.
 
     `complete`: saved; `missing`: saved, with files that are gone and may still be fetched; `pending`: running or to be collected;
-    `unreadable`: saved as files that cannot be read; `unknown`: it is not known whether the gateway accepted them.
+    `unreadable`: saved as files that cannot be read; `unknown`: it is not known whether the gateway accepted them; `deleted`: all their
+    images were deleted.
     """
 
     complete: dict[int, TaskRow] = field(default_factory=dict)
@@ -57,10 +58,11 @@ class PriorResults:
     pending: dict[int, TaskRow] = field(default_factory=dict)
     unreadable: dict[int, TaskRow] = field(default_factory=dict)
     unknown: dict[int, TaskRow] = field(default_factory=dict)
+    deleted: dict[int, TaskRow] = field(default_factory=dict)
 
     def all(self) -> dict[int, TaskRow]:
         """Return the task of every position that is not submitted again."""
-        return {**self.complete, **self.missing, **self.pending, **self.unreadable, **self.unknown}
+        return {**self.complete, **self.missing, **self.pending, **self.unreadable, **self.unknown, **self.deleted}
 
 
 async def find(ledger: Ledger, fingerprints: Sequence[str], exclude: Collection[int] = ()) -> PriorResults:
@@ -96,6 +98,8 @@ def _kind_of(task: TaskRow, now: float) -> str | None:
         return "pending"
     if task.state != "saved":
         return None
+    if task.deleted and not task.pictures:
+        return "deleted"
     if task.pictures and all(map(is_unreadable, task.pictures)):
         return "unreadable"
     if not any(map(is_gone, task.pictures)):

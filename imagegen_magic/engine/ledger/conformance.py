@@ -23,7 +23,8 @@ _IMAGES = """SELECT pictures.task, pictures.width, pictures.height, pictures.mim
         checks.picture IS NOT NULL AS checked, checks.pixels, checks.format, checks.alpha
     FROM pictures JOIN tasks ON tasks.row = pictures.task JOIN jobs ON jobs.id = tasks.job
         LEFT JOIN checks ON checks.picture = pictures.id
-    WHERE pictures.saved_at IS NOT NULL AND jobs.created >= ?"""
+        LEFT JOIN deletions ON deletions.picture = pictures.id
+    WHERE (pictures.saved_at IS NOT NULL OR (deletions.picture IS NOT NULL AND pictures.width IS NOT NULL)) AND jobs.created >= ?"""
 
 
 class ImageFacts(NamedTuple):

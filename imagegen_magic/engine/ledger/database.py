@@ -116,6 +116,22 @@ class Database(ProcessBound):
             finally:
                 self._inspected = None
 
+    def rewrite(self) -> None:
+        """Write the whole file again, so that nothing of deleted rows is left in it; in the calling thread, at about 10 ms a megabyte.
+
+        Raises LedgerError if another program has the file open in a transaction, or the disk has no room for a second copy.
+        """
+        with self._working:
+            try:
+                connection = self._connected()
+                connection.execute(f"PRAGMA busy_timeout = {round(1000 * self._patience)}")
+                connection.execute("VACUUM")
+                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except (sqlite3.Error, OSError) as error:
+                raise self._explained(error) from error
+        if busy:
+            raise LedgerError(f"The ledger {self.path} is being read by another program", hint="close the other program", retry=True)
+
     def _stop_inspecting(self) -> None:
         with suppress(sqlite3.Error, AttributeError):  # it has just ended
             self._inspected.interrupt()  # type: ignore[union-attr]  # None if nothing is being read

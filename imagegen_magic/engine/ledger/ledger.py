@@ -250,7 +250,7 @@ class Ledger(LedgerFile):
     def _can_be_reclaimed(self, task: TaskRow) -> bool:
         if task.task_id is None or task.state in ("planned", "submitting"):
             return False
-        if task.pictures and all(each.saved_at is not None for each in task.pictures):
+        if (task.pictures or task.deleted) and all(each.saved_at is not None for each in task.pictures):
             return False
         return task.state not in RESUMABLE or self._is_orphan(task)
 

@@ -131,7 +131,8 @@ class TaskRow(Record):
     """One task with its job and its images: all that is needed to resume it.
 
     `row` is the ledger's id, `position` counts the job's tasks from 0, `first` is the index of its first picture within the job
-    and `count` how many it makes; `pictures` are those with a known URL. Times are epoch seconds, of the first time in each state.
+    and `count` how many it makes; `pictures` are those with a known URL, `deleted` the ids of those that were deleted. Times are epoch
+    seconds, of the first time in each state.
     """
 
     row: int
@@ -176,6 +177,7 @@ class TaskRow(Record):
     fingerprint: str
     error_record: dict[str, Any] | None
     pictures: tuple[PictureRow, ...]
+    deleted: tuple[int, ...] = ()
 
     @property
     def failure(self) -> ImageGenError | None:
@@ -205,6 +207,8 @@ _PICTURES = """SELECT pictures.id, pictures.task, pictures.position, pictures.ur
         LEFT JOIN drifts ON drifts.picture = pictures.id LEFT JOIN seeds ON seeds.picture = pictures.id"""
 IN_LIST = "IN (SELECT value FROM json_each(?))"
 """A condition: one of the values of a JSON array, as `json_of` returns it."""
+_DELETED = f"""SELECT pictures.task, pictures.id FROM deletions JOIN pictures ON pictures.id = deletions.picture
+    WHERE pictures.task {IN_LIST} ORDER BY pictures.position"""
 
 
 def missing_in(connection: sqlite3.Connection) -> str:
@@ -252,10 +256,15 @@ def read_tasks(connection: sqlite3.Connection, rows: Iterable[int]) -> list[Task
     """Return these tasks with their jobs and pictures, newest first."""
     wanted = (json_of(list(rows)),)
     pictures: dict[int, list[PictureRow]] = {}
-    for picture in read_pictures(connection, f"pictures.task {IN_LIST} ORDER BY pictures.position", wanted):
+    deleted: dict[int, list[int]] = {}
+    for task, number in connection.execute(_DELETED, wanted):
+        deleted.setdefault(task, []).append(number)
+    condition = f"pictures.task {IN_LIST} AND pictures.id NOT IN (SELECT picture FROM deletions) ORDER BY pictures.position"
+    for picture in read_pictures(connection, condition, wanted):
         pictures.setdefault(picture.task, []).append(picture)
     found = connection.execute(f"{_TASKS} WHERE tasks.row {IN_LIST} ORDER BY tasks.row DESC", wanted)
-    return [TaskRow(**_decoded(each), pictures=tuple(pictures.get(each["row"], ()))) for each in found]
+    images = ((each, tuple(pictures.get(each["row"], ())), tuple(deleted.get(each["row"], ()))) for each in found)
+    return [TaskRow(**_decoded(each), pictures=kept, deleted=gone) for each, kept, gone in images]
 
 
 def read_pictures(connection: sqlite3.Connection, condition: str, values: Sequence[Any]) -> list[PictureRow]:

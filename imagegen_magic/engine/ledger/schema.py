@@ -258,6 +258,9 @@ _SCORES = (  # of scorers; a call of a paid one is recorded before it is made
     )""",
     "CREATE INDEX score_calls_by_time ON score_calls (created)",
 )
+_DELETIONS = (  # images that were deleted: their rows stay, without words and addresses
+    "CREATE TABLE deletions (picture INTEGER PRIMARY KEY REFERENCES pictures (id), deleted_at TEXT NOT NULL)",
+)
 _ADDITIONS: tuple[tuple[str, ...], ...] = (
     _FOLDERS,
     _ERRORS,
@@ -265,6 +268,7 @@ _ADDITIONS: tuple[tuple[str, ...], ...] = (
     _CHECKS,
     _SEEDS,
     _SCORES,
+    _DELETIONS,
 )  # since version 0.1.0, which knows format 4
 MIGRATIONS = (_TABLES, _QUERIES, _RESEARCH, _SESSIONS, *_ADDITIONS)
 """The statements from each format of the file to the next."""

@@ -44,7 +44,7 @@ KEYS = {
     "model": "jobs.model || ' (' || jobs.provider || ')'",
     "provider": "jobs.provider",
     "quality": "jobs.quality",
-    "prompt": "jobs.prompt",
+    "prompt": "iif(jobs.asked = '{}', '(deleted)', jobs.prompt)",
     "day": "strftime('%Y-%m-%d', jobs.created, 'localtime')",
     "month": "strftime('%Y-%m', jobs.created, 'localtime')",
 }

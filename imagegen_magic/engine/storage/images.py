@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from imagegen_magic import notebook_folder
 from imagegen_magic.engine.storage import parts
 from imagegen_magic.engine.storage.disk_errors import as_save_error
 from imagegen_magic.engine.storage.parts import Part
@@ -106,6 +107,26 @@ def saved_before(directory: Path, filename_stem: str, index: int, task_id: str) 
             if parts.holds(path, path.stat().st_size, str(notes.get("sha256"))):
                 return path
     return None
+
+
+def remove(path: Path, sha256: str | None) -> int | None:
+    """Remove an image with its sidecar, durably; returns how many bytes that freed, 0 if there was none.
+
+    None, and nothing is removed, if the file does not have this SHA-256 (None: that of its sidecar): it is another picture now. After a
+    kill in the middle it removes the rest.
+    """
+    path = notebook_folder.followed(path.parent) / path.name
+    note = path.with_suffix(".json")
+    noted = read_sidecar(note).get("sha256")
+    if path.is_file() and not parts.holds(path, path.stat().st_size, str(sha256 or noted)):
+        return None
+    removed = [path, *([note] if noted == (sha256 or noted) else [])]
+    freed = sum(each.stat().st_size for each in removed if each.is_file())
+    for each in removed:
+        each.unlink(missing_ok=True)
+    if path.parent.is_dir():
+        parts.sync(path.parent)
+    return freed
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def find_copy(home: Path, sha256: str) -> Path | None:
     if not _SHA256.fullmatch(sha256):
         return None
     return next((home / "sources").glob(f"{sha256}.*"), None)
+
+
+def remove_copies(home: Path, sha256s: Iterable[str]) -> None:
+    """Remove the copies with these SHA-256. Raises OSError."""
+    for path in [found for sha256 in sha256s if (found := find_copy(home, sha256))]:
+        path.unlink(missing_ok=True)
 
 
 def _write(path: Path, data: bytes) -> None:

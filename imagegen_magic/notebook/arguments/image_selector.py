@@ -14,10 +14,11 @@ from IPython.core.error import UsageError
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
+from imagegen_magic.engine.ledger.deletion import deleted_at
 from imagegen_magic.engine.ledger.history import find_by_content
 from imagegen_magic.engine.references import Named, ReferenceLoader
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.humanize import gateway_name
+from imagegen_magic.humanize import gateway_name, local_day
 from imagegen_magic.paths import path_of
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import comparison
@@ -56,14 +57,33 @@ def find_row(context: NotebookContext, word: str) -> PictureRow:
     Raises UsageError if the word names none.
     """
     if (number := parse_id(word)) is None:
-        found = _VARIABLE.fullmatch(word)
-        if not found:
-            raise UsageError(f"{word} is neither a picture's number (%imagegen history lists them) nor a variable.")
-        number = _element(variable_images(context, found[1])[0], found[1], found[2]).id
+        name, index = _variable(word)
+        number = _element(variable_images(context, name)[0], name, index).id
     rows = loop.run(api.ledger(context.settings()).pictures(ids=[number]))
     if not rows:
-        raise UsageError(f"There is no picture {number}: %imagegen history lists them.")
+        raise UsageError(_no_picture(context, number))
     return rows[0]
+
+
+def _variable(word: str) -> tuple[str, str | None]:
+    """Return the name and the index of a variable, `foxes[2]`. Raises UsageError if the word is none."""
+    found = _VARIABLE.fullmatch(word)
+    if not found:
+        raise UsageError(f"{word} is neither a picture's number (%imagegen history lists them) nor a variable.")
+    return found[1], found[2]
+
+
+def named_images(context: NotebookContext, word: str) -> Sequence[GeneratedImage]:
+    """Return the images in the ledger of a variable, or the one of `foxes[2]`. Raises UsageError if it has none."""
+    name, index = _variable(word)
+    images = variable_images(context, name)[0]
+    return images if index is None else [_element(images, name, index)]
+
+
+def _no_picture(context: NotebookContext, number: int) -> str:
+    if moment := deleted_at(api.ledger(context.settings()), number):
+        return f"Picture {number} was deleted on {local_day(moment)}: %imagegen history lists those that are kept."
+    return f"There is no picture {number}: %imagegen history lists them."
 
 
 def variable_images(context: NotebookContext, name: str) -> tuple[tuple[GeneratedImage, ...], Any]:

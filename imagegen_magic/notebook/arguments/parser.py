@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,7 @@ _PLAIN_WORD = re.compile(r"""(?:[^\s"']|"[^"]*"|'[^']*')+""")
 _QUOTED = re.compile(r"""(["'])(.*?)\1""")
 _ALL_QUOTED = re.compile(r"""([^\s"'\\=]*=)?("(?:\\.|[^"\\])*"|'[^']*')""", re.DOTALL)
 _SPACES = re.compile(r"\s*")
+_PICTURE = re.compile(r"@?\d{1,18}|[^\W\d]\w*(?:\[-?\d{1,9}\])?")  # as image_selector reads it
 _OPTION_LIKE = re.compile(r"-{1,2}[A-Za-z]")
 _CURLY = re.compile(r"[“”„‟«»‘‚‹]")
 _DASHES = re.compile(r"--(?=\s|$)")
@@ -242,15 +243,27 @@ def command_words(rest: str, command: Command, *, posix: bool = os.name != "nt")
     return words, flags
 
 
-def fits(command: Command, rest: str) -> bool:
-    """Return whether the words after a subcommand's name fit it; false only if the name can begin a prompt."""
+def fits(command: Command, rest: str, variables: Container[str] = ()) -> bool:
+    """Return whether the words after a subcommand's name fit it; false only if the name can begin a prompt.
+
+    `variables` are the names of the notebook's variables.
+    """
     if not command.may_be_prompt:
         return True
     try:
         words, _ = command_words(rest, command)
+        if command.pictures_only:
+            return _are_pictures(words, variables)
         return not command.options_only or not read(shlex.join(words)).text
     except UsageError:
         return False
+
+
+def _are_pictures(words: Sequence[str], variables: Container[str]) -> bool:
+    """Return whether words name pictures; of several names, one at least has to exist. Whatever may name one is never sent as a prompt."""
+    if not all(map(_PICTURE.fullmatch, words)):
+        return False
+    return len(words) < 2 or any(not word.isidentifier() or word in variables for word in words)
 
 
 def _shell_words(text: str, posix: bool) -> list[str]:

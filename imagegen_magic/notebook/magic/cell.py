@@ -85,7 +85,7 @@ def _run_cell(context: NotebookContext, line: str, body: str) -> None:
 
 def _run_line(context: NotebookContext, line: str) -> None:
     word, _, rest = line.partition(" ")
-    if (command := subcommands.command_for(word)) and parser.fits(command, rest):
+    if (command := subcommands.command_for(word)) and parser.fits(command, rest, context.shell.user_ns):
         dispatch.run(context, command, rest.strip())
         return
     parsed = parser.read(line)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from imagegen_magic.engine.ledger import history
+from imagegen_magic.engine.ledger.deletion import deleted_among
 from imagegen_magic.engine.ledger.history import Edge
 from imagegen_magic.engine.ledger.ledger import Ledger, PictureRow
 from imagegen_magic.records import Record
@@ -42,21 +43,24 @@ async def lineage(ledger: Ledger, picture: int, *, max_edges: int = MAX_EDGES) -
     origins, offspring = await history.lineage(ledger, picture, max_edges)
     ids = {picture} | {edge.picture for walk in (origins, offspring) for edges in walk.found.values() for edge in edges if edge.picture}
     known = {row.id: row for row in await ledger.pictures(ids=sorted(ids), limit=None)}
+    deleted = await deleted_among(ledger, ids - known.keys())
     if picture not in known:
         raise LookupError(f"there is no picture {picture}")
-    above, below = (tuple(_nodes(walk.found, known, picture, {picture})) for walk in (origins, offspring))
+    above, below = (tuple(_nodes(walk.found, known, picture, {picture}, deleted)) for walk in (origins, offspring))
     return Lineage(known[picture], above, below, origins.left_out + offspring.left_out)
 
 
-def _nodes(found: Mapping[int, Sequence[Edge]], known: Mapping[int, PictureRow], number: int, seen: set[int]) -> Iterator[Node]:
+def _nodes(
+    found: Mapping[int, Sequence[Edge]], known: Mapping[int, PictureRow], number: int, seen: set[int], deleted: Collection[int]
+) -> Iterator[Node]:
     for edge in found.get(number, ()):
         row = known.get(edge.picture) if edge.picture else None
         if row is None:
-            yield Node(edge.name, edge.role)
+            yield Node(f"@{edge.picture}, deleted" if edge.picture in deleted else edge.name, edge.role)
             continue
         again = row.id in seen
         seen.add(row.id)
-        children = () if again else tuple(_nodes(found, known, row.id, seen))
+        children = () if again else tuple(_nodes(found, known, row.id, seen, deleted))
         yield Node(f"@{row.id}", edge.role, row, children, again and bool(found.get(row.id)))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from imagegen_magic.engine.ledger import stored_requests
+from imagegen_magic.engine.ledger.deletion import deleted_among
 from imagegen_magic.engine.ledger.history import find_by_content
 from imagegen_magic.engine.ledger.ledger import Ledger, NewSource, PictureRow
 from imagegen_magic.engine.storage import source_copies
@@ -73,7 +74,8 @@ async def _of_row(ledger: Ledger, row: PictureRow, folder: Path) -> Recollection
     if request is None:
         raise LookupError(f"the ledger does not have the request of picture {row.id}")
     used = await ledger.sources(row.job)
-    named = [_name(source, ledger.path.parent, folder) for source in used]
+    deleted = await deleted_among(ledger, (source.picture for source in used if source.picture))
+    named = [_name(source, ledger.path.parent, folder, deleted) for source in used]
     references = tuple(name for source, (name, _) in zip(used, named, strict=True) if source.role == "reference")
     mask = next((name for source, (name, _) in zip(used, named, strict=True) if source.role == "mask"), request.mask)
     request = replace(request, references=references or request.references, mask=mask)
@@ -81,8 +83,10 @@ async def _of_row(ledger: Ledger, row: PictureRow, folder: Path) -> Recollection
     return Recollection(request, row.provider, row.sandbox, f"picture {row.id}", notes)
 
 
-def _name(source: NewSource, home: Path, folder: Path) -> tuple[str, str]:
+def _name(source: NewSource, home: Path, folder: Path, deleted: Collection[int]) -> tuple[str, str]:
     """Return a name with which a cell finds the same bytes again, and a note, which may be empty."""
+    if source.picture in deleted:
+        return f"@{source.picture}", f"@{source.picture} was deleted: give another picture in its place."
     if source.picture:
         return f"@{source.picture}", ""
     if not source.sha256 or _same_bytes(folder / source.name, source.sha256):

@@ -55,9 +55,16 @@ def _result(found: StoredSweep, tasks: Sequence[TaskRow]) -> SweepResult:
         prompt=found.prompt,
         axes=FrozenDict({name: tuple(values) for name, values in found.axes.items()}),
         places=tuple(FrozenDict(found.combinations[task.row]) for task in ordered),
-        words=tuple("" if task.pictures else _MISSING.get(task.state, "waiting") for task in ordered),
+        words=tuple(_missing(task) for task in ordered),
         study=found.number,
     )
+
+
+def _missing(task: TaskRow) -> str:
+    """Return why a task has no image; empty if it has one."""
+    if task.pictures:
+        return ""
+    return "deleted" if task.deleted else _MISSING.get(task.state, "waiting")
 
 
 def _without_superseded(tasks: Sequence[TaskRow], found: StoredSweep) -> list[TaskRow]:

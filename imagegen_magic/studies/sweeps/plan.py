@@ -28,7 +28,7 @@ from imagegen_magic.engine.ledger.sweeps import Combination, SweepRecord
 from imagegen_magic.engine.references import Known
 from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings
 from imagegen_magic.engine.settings import load as load_settings
-from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
+from imagegen_magic.errors import ImageGenError, MissingKey, PictureDeleted, UnsupportedOption
 from imagegen_magic.humanize import pluralize
 from imagegen_magic.options import PARAMETERS
 from imagegen_magic.providers import registry
@@ -272,10 +272,10 @@ async def estimate(plan: SweepPlan, settings: Settings) -> SweepEstimate:
 
 
 async def _reusable(plan: SweepPlan, context: EngineContext) -> tuple[set[int], set[int]]:
-    """Return the positions of the tasks that are saved, and of those that are pending or of unknown outcome and not sent again."""
+    """Return the positions of the tasks that are saved, and of those that are not sent again: pending, unknown, deleted."""
     await context.ledger.recover_orphans()
     found = await reuse.find(context.ledger, [fingerprint(request, call) for request in plan.requests for call in request.plan.calls])
-    return set(found.complete), set(found.missing) | set(found.pending) | set(found.unknown)
+    return set(found.complete), {*found.missing, *found.pending, *found.unknown, *found.deleted}
 
 
 async def _typical(requests: Sequence[PlannedRequest], context: EngineContext) -> tuple[float, float] | None:
@@ -321,6 +321,8 @@ def _result(plan: SweepPlan, job: Job, made: Generation) -> SweepResult:
 
 def _why_missing(job: Job, task: int) -> str:
     latest = job.latest.get(task)
+    if latest and isinstance(latest.error, PictureDeleted):
+        return "deleted"
     return {"failed": "failed", "left": "waiting"}.get(latest.stage, "not made") if latest else "not made"
 
 
