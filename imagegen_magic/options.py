@@ -96,6 +96,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("reuse", "--reuse", "return the pictures of an identical earlier request; only missing ones are made and paid for",
            readers.flag, "engine", default=False),
     Option("fresh", "--fresh", "make new pictures even if reuse is configured"),
+    Option("score", "--score SCORER,…", "measure the pictures: functions of the notebook, or built-in scorers (%imagegen scorers)",
+           spaces=True),
     Option("out", "-o, --out NAME", "variable for the Generation; _imagegen always holds the last one", readers.variable),
     Option("save_dir", "--save-dir DIR", "folder of the originals; default: imagegen/ beside the notebook", readers.folder, "engine",
            default="imagegen", spaces=True),

@@ -23,6 +23,7 @@ EVERY_OPTION = [
     *(
         "-o",
         "--out",
+        "--score",
         "--save-dir",
         "--name",
         "--preview",
@@ -60,6 +61,9 @@ EVERY_COMMAND = [
         "balance",
         "conformance",
         "budget",
+        "score",
+        "scores",
+        "scorers",
         "export",
         "slim",
         "forget",

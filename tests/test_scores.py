@@ -7,14 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from IPython.core.error import UsageError
 from ledgers import a_png, saved
 from PIL import Image, ImageDraw, ImageFilter
+from shells import a_shell
 
 import imagegen_magic
+import imagegen_magic.errors
 from imagegen_magic import Score, run, score, scorer, sweep
 from imagegen_magic.engine import api
 from imagegen_magic.engine.ledger import budget
@@ -624,3 +628,89 @@ def test_scoring_imports_nothing_heavy():
         "print([name for name in ('numpy', 'pandas', 'matplotlib', 'rapidocr', 'PIL') if name in sys.modules])"
     )
     assert json.loads(subprocess.check_output([sys.executable, "-c", code], text=True)) == []
+
+
+def last(capsys):
+    """Return the last line that a terminal shows."""
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+class TestCommands:
+    """`%imagegen score`, `scores` and `scorers`, and `--score` in a cell."""
+
+    @pytest.fixture
+    def shell(self, foxes):
+        """A shell with the sweep as `study`."""
+        with a_shell() as made:
+            made.shell.user_ns["study"] = foxes
+            yield made
+
+    def test_pictures_are_scored_with_functions_and_built_in_scorers(self, shell, capsys):
+        """The summary counts; the table has a row for each picture, with its thumbnail and alternative text."""
+        shell.run("def warm(image):\n    return image.id % 2")
+        shell.run("%imagegen score study warm brightness")
+        assert last(capsys) == "warm: 6 of 6 pictures measured. brightness: 6 of 6 pictures measured."
+        shell.run("%imagegen score study warm")
+        assert last(capsys) == "warm: 6 of 6 pictures measured, all known before."
+        shell.run("%imagegen scores study")
+        assert shell.shown()[-1].splitlines()[0].split() == ["id", "picture", "brightness", "warm"]
+        assert shell.shown("text/html")[-1].count('alt="a fox, ') == 6
+        shell.run("%imagegen scorers")
+        assert "warm" in shell.shown()[-1]
+        assert "colour_share" in shell.shown()[-1]
+
+    def test_failures_are_counted_and_explained(self, shell, foxes, capsys):
+        """`--failed` has the reason of each; `--retry` measures these alone."""
+        shell.run(f"def picky(image):\n    assert image.id != {foxes[0].id}, 'too dark'\n    return 1")
+        shell.run("%imagegen score study picky")
+        assert last(capsys) == "picky: 5 of 6 pictures measured, 1 failed."
+        shell.run("%imagegen scores study --failed")
+        assert "AssertionError: too dark" in shell.shown()[-1]
+        shell.run("%imagegen score study picky --retry --dry-run")
+        assert shell.shown()[-1].splitlines()[-1].split() == ["picky", "1", "5", "1", "nothing", "spent"]
+
+    def test_a_wrong_name_is_refused(self, shell):
+        """The most similar scorer is named."""
+        with pytest.raises(UsageError, match=r"There is no scorer sharpnes: did you mean sharpness\?"):
+            shell.magics.imagegen("score study sharpnes")
+        with pytest.raises(UsageError, match="There is no variable stdy"):
+            shell.magics.imagegen("scores stdy")
+        shell.shell.user_ns["warm"] = lambda image: 1
+        with pytest.raises(UsageError, match="There is no variable stdy"):
+            shell.magics.imagegen("score stdy warm")
+        with pytest.raises(UsageError, match="purplish is no colour: give a name"):
+            shell.magics.imagegen('score study "colour_share(purplish)"')
+
+    def test_a_paid_scorer_is_confirmed_like_a_sweep(self, shell, capsys):
+        """Above `ask_above_cost` a question comes first; where none can be asked, --yes is needed."""
+        shell.shell.user_ns["judge"] = scorer(name="judge", version="1", price=Cost(Decimal(3), "USD", "estimated"))(lambda image: 1)
+        with pytest.raises(imagegen_magic.errors.ImageGenError, match="Add --yes to confirm it"):
+            shell.magics.imagegen("score study judge")
+        shell.run("%imagegen score study judge --yes")
+        assert last(capsys) == "judge: 6 of 6 pictures measured."
+
+    @pytest.mark.parametrize("words", ["score of a musical", "scores of birds over a lake", "scorers of a goal"])
+    def test_a_prompt_that_begins_like_them_is_a_prompt(self, shell, words):
+        """They are subcommands only with the name of a variable."""
+        shell.run(f"%imagegen --sandbox {words}")
+        assert shell.variables["_imagegen"].request.prompt == words
+
+    def test_a_cell_scores_its_pictures(self, shell, capsys):
+        """An unknown scorer is refused before anything is sent."""
+        shell.run("%%imagegen --sandbox -n 2 -o fox --score brightness,colour_share('#ff8800')\na fox")
+        assert last(capsys) == "brightness: 2 of 2 pictures measured. colour_share #ff8800: 2 of 2 pictures measured."
+        with pytest.raises(UsageError, match="There is no scorer brigtness"):
+            shell.magics.imagegen("--sandbox --score brigtness", "a fox")
+        assert len(run(api.ledger().pictures(limit=None))) == 8
+
+    def test_a_sweeps_rows_have_its_scores(self, foxes):
+        """Only those of this ledger: another one has other pictures under the same ids."""
+        run(score(foxes, "brightness"))
+        assert foxes.scores["brightness"].numbers[foxes[0].id] == foxes.rows()[0]["score brightness"]
+        other = replace(foxes, images=tuple(replace(image, task_id="another") for image in foxes))
+        assert "score brightness" not in other.rows()[0]
+
+    def test_tab_completes_scorers(self, shell):
+        """Those of the notebook and the built-in ones."""
+        shell.shell.user_ns["judge"] = scorer(name="judge", version="1")(lambda image: 1)
+        assert {"judge", "sharpness"} <= set(shell.tab("%imagegen score study "))

@@ -13,7 +13,7 @@ class Command(NamedTuple):
     `most` and `least` are the maximum and minimum number of words; of its flags, `flags` are switches and `valued` take a value.
     `may_be_prompt` marks a name that may begin a prompt: it is the subcommand only with words that it takes. `choices` names the words
     for TAB. `free_words` marks words that may begin with a dash; `options_only` takes the options of a request, and no other words;
-    `pictures_only` takes ids of pictures and variables.
+    `pictures_only` takes ids of pictures and variables; `variable_first` takes a variable among its words, or a single word.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Command(NamedTuple):
     free_words: bool = False
     options_only: bool = False
     pictures_only: bool = False
+    variable_first: bool = False
 
     @property
     def usage(self) -> str:
@@ -70,6 +71,13 @@ COMMANDS: tuple[Command, ...] = (
             "two pictures (ids, variables, files): slider, what differs in prompt, settings and numbers", 2, least=2),
     Command("vote", "vote.vote", "[NAME]",
             "choose between blind pairs of a sweep, by keyboard; then the ranking, and each value's mean in these pictures", 1),
+    Command("score", "scores.score", "NAME SCORER … [--fresh] [--retry] [--yes] [--dry-run]",
+            "measure the pictures of a variable: SCORER is a function of the notebook or built in; known values are not measured again, "
+            "--retry: also what failed, --fresh: all", _MANY, ("--fresh", "--retry", "--yes", "--dry-run"), may_be_prompt=True, least=1,
+            choices="scorers", variable_first=True),
+    Command("scores", "scores.scores", "NAME [--failed]", "the scores of each picture; --failed: why values are missing", 1,
+            ("--failed",), may_be_prompt=True, least=1, variable_first=True),
+    Command("scorers", "scores.scorers", "", "the scorers that were used, and those that are built in", may_be_prompt=True),
     Command("drift", "drift.run", "ID|NAME", "what an edit changed that its mask protects, as a heat map", 1, least=1),
     Command("mask", "mask.run", "NAME|FILE [-o NAME] [--from MASK]", "paint a mask on a picture", 1, valued=("-o", "--out", "--from"),
             least=1),

@@ -86,6 +86,22 @@ async def scorers(ledger: LedgerFile) -> list[StoredScorer]:
     return [StoredScorer(*row) for row in await ledger.fetch(query)]
 
 
+async def known_pictures(ledger: LedgerFile, pictures: Mapping[int, str]) -> set[int]:
+    """Return which images are in this ledger: `pictures` are ids with task ids. Another ledger has other images under the same ids."""
+    query = f"SELECT pictures.id, tasks.task_id FROM pictures JOIN tasks ON tasks.row = pictures.task WHERE pictures.id {IN_LIST}"
+    rows = await ledger.fetch(query, (json_of(list(pictures)),))
+    return {row["id"] for row in rows if (row["task_id"] or "") == pictures[row["id"]]}
+
+
+async def counts(ledger: LedgerFile) -> dict[int, tuple[int, int]]:
+    """Return how many images each version of a scorer measured, and at how many it failed, by its id."""
+    query = """SELECT scorer, sum(state = 'measured') AS measured, sum(state = 'failed') AS failed FROM (
+            SELECT scorer, picture, min(state) AS state FROM scores GROUP BY scorer, picture) GROUP BY scorer
+        UNION ALL SELECT scorer, sum(state = 'measured'), sum(state = 'failed') FROM combination_scores GROUP BY scorer"""
+    found = await ledger.fetch(query)
+    return {row["scorer"]: (row["measured"], row["failed"]) for row in found}
+
+
 async def scores_of(ledger: LedgerFile, pictures: Iterable[int], scorer: int | None = None) -> list[ScoreRow]:
     """Return the scores of these images, by all scorers or by one."""
     query = f"""SELECT {", ".join(ScoreRow._fields)} FROM scores WHERE picture {IN_LIST} AND (? IS NULL OR scorer = ?)

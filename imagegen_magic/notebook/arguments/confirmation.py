@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import StdinNotImplementedError, UsageError
 
 from imagegen_magic.engine import loop
+from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import pluralize
 from imagegen_magic.notebook.context import accepts_input, has_kernel
 
@@ -21,21 +22,21 @@ if TYPE_CHECKING:
 _YES = ("y", "yes")
 
 
-def reasons(new: int, price: Iterable[Cost], unknown: int, settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield why `new` images need a confirmation, each reason with the setting that avoids it.
+def reasons(new: int, price: Iterable[Cost], unknown: int, settings: Settings, what: str = "picture") -> Iterator[tuple[str, str]]:
+    """Yield why `new` images (or another `what`) need a confirmation, each reason with the setting that avoids it.
 
     Reasons are their number, an amount of `price` above `ask_above_cost`, and an unknown price (of `unknown` images).
     """
     if new > settings.get("ask_above_pictures"):
-        yield pluralize(new, "picture"), "raise ask_above_pictures"
+        yield pluralize(new, what), "raise ask_above_pictures"
     limit, higher = settings.get("ask_above_cost"), "raise ask_above_cost"
     yield from ((str(cost), higher) for cost in price if cost.amount is not None and cost.amount > limit)
     if unknown:
         counts = settings.get("unknown_price")
         if counts is None:
-            yield f"{pluralize(unknown, 'picture')} of unknown price", "set unknown_price to what such a picture counts"
+            yield f"{pluralize(unknown, what)} of unknown price", "set unknown_price to what such a picture counts"
         elif counts * unknown > limit:
-            yield f"{pluralize(unknown, 'picture')} of unknown price, counted as {counts * unknown}", higher
+            yield f"{pluralize(unknown, what)} of unknown price, counted as {counts * unknown}", higher
 
 
 def reasons_of(plan: Plan, settings: Settings, *, sandbox: bool) -> str:
@@ -59,6 +60,24 @@ def confirm(question: str) -> bool | None:
         return None
     except KeyboardInterrupt:
         return False
+
+
+def require(reasons: Sequence[tuple[str, str]], question: str, *, yes: bool) -> None:
+    """Ask if there are reasons and the answer is not known to be yes.
+
+    Raises UsageError if the answer is no, ImageGenError if the question cannot be asked.
+    """
+    if yes or not reasons:
+        return
+    why = " and ".join(reason for reason, _ in reasons)
+    answer = confirm(f"This is {why}. {question}")
+    if answer is None:
+        steps = ", ".join(dict.fromkeys(step for _, step in reasons))
+        what = f"This is {why}, and no confirmation can be given here, so nothing was sent"
+        hint = f"add --yes to confirm it, or {steps} (%imagegen config)"
+        raise ImageGenError(what, blame="you", charge="no", hint=hint)
+    if not answer:
+        raise declined()
 
 
 def declined() -> UsageError:

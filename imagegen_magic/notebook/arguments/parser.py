@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import shlex
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -243,7 +243,7 @@ def command_words(rest: str, command: Command, *, posix: bool = os.name != "nt")
     return words, flags
 
 
-def fits(command: Command, rest: str, variables: Container[str] = ()) -> bool:
+def fits(command: Command, rest: str, variables: Collection[str] = ()) -> bool:
     """Return whether the words after a subcommand's name fit it; false only if the name can begin a prompt.
 
     `variables` are the names of the notebook's variables.
@@ -254,12 +254,14 @@ def fits(command: Command, rest: str, variables: Container[str] = ()) -> bool:
         words, _ = command_words(rest, command)
         if command.pictures_only:
             return _are_pictures(words, variables)
+        if command.variable_first and len(words) > 1 and not any(word in variables for word in words):
+            return False
         return not command.options_only or not read(shlex.join(words)).text
     except UsageError:
         return False
 
 
-def _are_pictures(words: Sequence[str], variables: Container[str]) -> bool:
+def _are_pictures(words: Sequence[str], variables: Collection[str]) -> bool:
     """Return whether words name pictures; of several names, one at least has to exist. Whatever may name one is never sent as a prompt."""
     if not all(map(_PICTURE.fullmatch, words)):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -123,6 +124,9 @@ def _refuse_misspelt(parsed: parser.Line) -> None:
         )
 
 
+_SCORER = re.compile(r"""(?:[^,("']|\([^)]*\)|"[^"]*"|'[^']*')+""")  # a name, perhaps with an argument
+
+
 def _generate(context: NotebookContext, parsed: parser.Line, prompt: str, warning: str = "") -> None:
     """Make images, or show the plan; a note on what was read differently than written is shown before anything is sent."""
     if parsed.twice:
@@ -132,6 +136,8 @@ def _generate(context: NotebookContext, parsed: parser.Line, prompt: str, warnin
         raise UsageError("--reuse and --fresh exclude each other.")
     if given.get("skip_impossible") and not {"sweep", "repeat"} & given.keys():
         raise UsageError("--skip-impossible is for a sweep: it needs --sweep or --repeat.")
+    if given.get("score") and given.get("no_wait"):
+        raise UsageError("--score measures pictures that are there: leave out --no-wait, or run %imagegen score afterwards.")
     dry_run = given.get("dry_run")
     if not dry_run:
         show_note(parsed.note, warning)
@@ -142,6 +148,7 @@ def _generate(context: NotebookContext, parsed: parser.Line, prompt: str, warnin
 
 def _make(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> None:
     settings = context.settings(given)
+    scorers = _scorers(context, given.get("score", ""))
     if {"sweep", "repeat"} & given.keys():
         from imagegen_magic.notebook.magic import sweep_cell
 
@@ -155,6 +162,21 @@ def _make(context: NotebookContext, given: Mapping[str, Any], prompt: str) -> No
         runs.run_in_background(context, job, given.get("out"), make_view=make_view)
     else:
         runs.wait_in_cell(context, job, given.get("out"), make_view=make_view, keep_loop=settings.get("keep_loop"))
+    if scorers:
+        from imagegen_magic.notebook.commands import scores
+
+        scores.run(context, given.get("out") or "_imagegen", scorers, ["--yes"] if given.get("yes") else [], settings)
+
+
+def _scorers(context: NotebookContext, text: str) -> list[str]:
+    """Return the names of scorers in an option, each of which exists. Raises UsageError before anything is sent."""
+    names = [name for each in _SCORER.findall(text) if (name := each.strip())]
+    if names:
+        from imagegen_magic.notebook.commands import scores
+
+        for name in names:
+            scores.find(context, name)
+    return names
 
 
 def _start(context: NotebookContext, given: Mapping[str, Any], prompt: str, settings: Settings) -> tuple[Job, runs.MakeView] | None:

@@ -117,9 +117,18 @@ def _command_words(command: Command, typed: Sequence[str], context: NotebookCont
         yield from _providers(context)
     elif command.choices == "settings":
         yield from (f"{name}=" for name in SETTINGS)
+    elif command.choices == "scorers":
+        yield from _scorers(context)
     elif command.choices == "jobs":
         yield from (str(job.id) for job in context.jobs if not job.done)
     yield from (flag for flag in command.flags if flag not in typed)
+
+
+def _scorers(context: NotebookContext) -> Sequence[str]:
+    from imagegen_magic.studies.scores import builtin
+    from imagegen_magic.studies.scores.scorer import Scorer
+
+    return *(name for name, value in context.shell.user_ns.items() if isinstance(value, Scorer)), *builtin.simple()
 
 
 def _providers(context: NotebookContext) -> Sequence[str]:

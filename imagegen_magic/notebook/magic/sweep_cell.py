@@ -12,7 +12,7 @@ from IPython.display import display
 from imagegen_magic.engine import api, credentials, loop
 from imagegen_magic.engine.settings import NOTEBOOK_OPTIONS
 from imagegen_magic.engine.storage import folders
-from imagegen_magic.errors import ImageGenError, UnsupportedOption
+from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.humanize import gateway_name, pluralize, truncate
 from imagegen_magic.notebook.arguments import confirmation, image_selector, provider_choice, request_builder
 from imagegen_magic.notebook.output.tables import Note, Page, Table, pixels, refused, show_note
@@ -178,17 +178,5 @@ def _uploads(requests: Sequence[PlannedRequest], settings: Settings) -> list[str
 def _confirm(estimate: SweepEstimate, settings: Settings, given: Mapping[str, Any]) -> None:
     """Ask before many images or a high price; raises if the answer is no, or if the question cannot be asked."""
     reasons = list(confirmation.reasons(estimate.new, estimate.price, estimate.unknown, settings))
-    if given.get("yes") or not reasons:
-        return
-    why = " and ".join(reason for reason, _ in reasons)
-    steps = ", ".join(dict.fromkeys(step for _, step in reasons))
-    answer = confirmation.confirm(f"This is {why}. Make {'it' if estimate.new == 1 else 'them'}?")
-    if answer is None:
-        raise ImageGenError(
-            f"This is {why}, and no confirmation can be given here, so nothing was sent",
-            blame="you",
-            charge="no",
-            hint=f"add --yes to confirm it, or {steps} (%imagegen config)",
-        )
-    if not answer:
-        raise confirmation.declined()
+    question = f"Make {'it' if estimate.new == 1 else 'them'}?"
+    confirmation.require(reasons, question, yes=bool(given.get("yes")))

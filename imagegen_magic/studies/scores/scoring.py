@@ -102,23 +102,31 @@ async def score(
     scorer is called.
     """
     settings = settings or load()
-    planned = await plan(study, *scorers, fresh=fresh, retry=retry, settings=settings)
+    sweep = int(getattr(study, "study", 0) or 0)
+    planned = await plan(study, *scorers, sweep=sweep, fresh=fresh, retry=retry, settings=settings)
     return await perform(planned, settings, on_progress)
 
 
 async def plan(
-    study: Iterable[GeneratedImage], *scorers: Any, fresh: bool = False, retry: bool = False, settings: Settings | None = None
+    images: Iterable[GeneratedImage],
+    *scorers: Any,
+    sweep: int = 0,
+    fresh: bool = False,
+    retry: bool = False,
+    settings: Settings | None = None,
 ) -> ScoringPlan:
-    """Return what `score` will do, without measuring anything. Raises UnsupportedOption."""
+    """Return what `score` will do, without measuring anything; `sweep` is the number of the images' sweep, by default the latest.
+
+    Raises UnsupportedOption.
+    """
     settings = settings or load()
     ledger = api.ledger(settings)
     chosen = [as_scorer(each, builtin) for each in scorers]
     if not chosen:
         raise UnsupportedOption("No scorer is named", option="scorer", value="", hint="name a built-in scorer, or give a function")
-    images = {image.id: image for image in pictures_in(study) if image.id}
+    known = {image.id: image for image in pictures_in(images) if image.id}
     await stored.recover_calls(ledger)
-    sweep, combinations = await combinations_of(ledger, list(images), int(getattr(study, "study", 0) or 0))
-    made = ScoringPlan(images, sweep, combinations)
+    made = ScoringPlan(known, *await combinations_of(ledger, list(known), sweep))
     for each in chosen:
         made.runs.append(await _run_of(each, made, ledger, settings, fresh=fresh, retry=retry))
     return made

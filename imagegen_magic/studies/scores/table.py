@@ -83,8 +83,10 @@ class Scores(Record):
 
 
 async def table_of(images: Sequence[GeneratedImage], sweep: int, ledger: Ledger) -> Scores:
-    """Return the scores of these images; `sweep` is the number of theirs, 0 for none."""
-    pictures = [image.id for image in images if image.id]
+    """Return the scores of these images; `sweep` is the number of theirs, 0 for none. Images of another ledger have no scores here."""
+    if not ledger.path.exists():
+        return Scores(tuple(images))
+    pictures = list(await stored.known_pictures(ledger, {image.id: image.task_id for image in images if image.id}))
     number, combinations = await combinations_of(ledger, pictures, sweep)
     latest = {each.name: each for each in await stored.scorers(ledger)}  # the last used one of each name is last
     by_id = {each.id: each for each in latest.values()}

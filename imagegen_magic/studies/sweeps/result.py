@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.deprecated import renamed_fields
+from imagegen_magic.engine import loop
+from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.ledger.sweeps import Combination
+from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.humanize import gateway_name
 from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.result import GeneratedImage, Generation
 from imagegen_magic.secret_patterns import without_queries, without_queries_in
+from imagegen_magic.studies.scores.table import Scores, table_of
 from imagegen_magic.studies.sweeps.axes import OPTIONS
 
 if TYPE_CHECKING:
@@ -167,12 +171,18 @@ class SweepResult(Generation):
             ) from error
         return pandas.DataFrame(self.rows())
 
+    @property
+    def scores(self) -> Scores:
+        """The scores of its images as the ledger has them now; see `imagegen_magic.score`."""
+        return loop.run(table_of(self.images, self.study, ledger_of(load())))
+
     def rows(self) -> list[dict[str, Any]]:
-        """Return one record per image: the axes, the options as sent, prompt, pixels, seconds, cost (None: unknown), and path.
+        """Return one record per image: axes, options, prompt, pixels, seconds, cost (None: unknown), path, and `score NAME` of each score.
 
         URLs have no query, which may be signed.
         """
-        records = [self._record(image) for image in self.images]
+        scores = self.scores
+        records = [{**self._record(image), **scores.of(image)} for image in self.images]
         names = dict.fromkeys(name for record in records for name in record)
         return [{name: record.get(name) for name in names} for record in records]
 
