@@ -686,6 +686,7 @@ class TestCommands:
         shell.shell.user_ns["judge"] = scorer(name="judge", version="1", price=Cost(Decimal(3), "USD", "estimated"))(lambda image: 1)
         with pytest.raises(imagegen_magic.errors.ImageGenError, match="Add --yes to confirm it"):
             shell.magics.imagegen("score study judge")
+        capsys.readouterr()  # the question
         shell.run("%imagegen score study judge --yes")
         assert last(capsys) == "judge: 6 of 6 pictures measured."
 
