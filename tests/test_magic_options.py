@@ -67,6 +67,7 @@ EVERY_COMMAND = [
         "export",
         "slim",
         "forget",
+        "delete",
         "login",
         "doctor",
         "config",
