@@ -31,7 +31,9 @@ def truncate(text: str, max_length: int = 60) -> str:
 
 
 def file_size(size: int) -> str:
-    """Return a number of bytes: `12 kB`, `1.4 MB`."""
+    """Return a number of bytes: `12 kB`, `1.4 MB`, `2.3 GB`."""
+    if size >= 1_000_000_000:
+        return f"{size / 1e9:.1f} GB"
     return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{max(1, round(size / 1000))} kB"
 
 

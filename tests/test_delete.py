@@ -108,7 +108,9 @@ class TestWhatGoes:
         with pytest.raises(LedgerError, match=f"Deleted, but the words may still be in .* repeat %imagegen delete {number}"):
             delete(number)
         other.close()
-        assert ledger_deletion.unfinished_now(ledger) is not None
+        with a_shell() as shell:
+            shell.run("%imagegen doctor")
+            assert f"repeat %imagegen delete {number}" in shell.shown()[0]
         assert delete(number).ledger.images == ()
         assert ledger_deletion.unfinished_now(ledger) is None
         assert SECRET.encode() not in everything()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from IPython.core.error import UsageError
+from ledgers import saved
 from shells import a_shell
 from waiting import until
 
@@ -395,6 +396,27 @@ def test_doctor_finds_nothing_wrong(shell, monkeypatch):
     ):
         assert words in text
     assert "some-key-to-hide" not in text
+    assert text.splitlines()[2].split() == ["check", "found"]  # no column of remedies
+
+
+def test_doctor_shows_what_is_kept_and_how_to_prune_it(shell, own_world):
+    """Originals, unreadable files, answers, copies of references, thumbnails and the ledger, in readable sizes."""
+    home = own_world.parent / "home"
+    saved("a fox")
+    for folder, size in ((home / "spool", 2_000_000), (home / "sources", 1_000_000_000)):
+        folder.mkdir(exist_ok=True)
+        with (folder / "a.json").open("wb") as file:
+            file.truncate(size)
+    shell.run("%imagegen doctor")
+    (text,) = shell.shown()
+    rows = [re.split("  +", line) for line in text.partition("kept on this disk")[2].splitlines()[2:]]
+    kept = {name: values for name, *values in rows}
+    assert kept["originals"][0] == "1 kB in 1 file"
+    assert kept["originals"][2] == "%imagegen delete ID|NAME, also their sidecars and prompts"
+    assert kept["answers with pictures"][:2] == ["2.0 MB in 1 file", str(home / "spool")]
+    assert kept["copies of references"][:2] == ["1.0 GB in 1 file", str(home / "sources")]
+    assert kept["thumbnails"][0] == kept["unreadable"][0] == "none"
+    assert re.fullmatch(r"[\d.]+ [kM]B in \d files?", kept["ledger"][0])
 
 
 def refuse_network(monkeypatch):
@@ -414,6 +436,7 @@ def test_doctor_shows_how_to_fix(shell, own_world, monkeypatch):
     shell.run("%imagegen doctor")
     text = shell.shown()[0]
     assert re.match(r"\d problems found", text)
+    assert text.splitlines()[2].split() == ["check", "found", "fix"]
     assert "use https://, so that the key is encrypted" in text
     assert "Pictures cannot be saved in" in text
     assert "%imagegen resume collects them" in text

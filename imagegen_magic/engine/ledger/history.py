@@ -250,3 +250,9 @@ def unreadable_paths_now(ledger: LedgerFile) -> list[str]:
     """Return the files of results that cannot be read as images, in the calling thread."""
     query = "SELECT path FROM pictures WHERE path IS NOT NULL AND saved_at IS NULL"
     return [path for (path,) in ledger.read(query, wait=False)]
+
+
+def originals_now(ledger: LedgerFile) -> tuple[int, int]:
+    """Return the number of saved images and their bytes, as recorded, in the calling thread."""
+    rows = ledger.read("SELECT count(*), coalesce(sum(size), 0) FROM pictures WHERE saved_at IS NOT NULL", wait=False)
+    return rows[0] if rows else (0, 0)

@@ -8,24 +8,24 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
 from imagegen_magic.engine import api, endpoints, loop
 from imagegen_magic.engine.context import context_of
-from imagegen_magic.engine.ledger import history, stored_requests
+from imagegen_magic.engine.ledger import stored_requests
+from imagegen_magic.engine.ledger.deletion import unfinished_now
 from imagegen_magic.engine.net.transport import CERTIFICATES_HINT, NotSent, OutcomeUnknown, has_certificates, proxy_for, tls_context
 from imagegen_magic.engine.settings import unknown_variables
-from imagegen_magic.engine.storage import folders, images
+from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import pluralize
 from imagegen_magic.imaging.text import missing_fonts
 from imagegen_magic.notebook.commands.gateways import key_problem, key_status, page_age, page_time
+from imagegen_magic.notebook.commands.kept import kept_table
 from imagegen_magic.notebook.context import accepts_input, has_kernel
 from imagegen_magic.notebook.output.tables import Note, Page, Table
-from imagegen_magic.paths import path_of
 from imagegen_magic.providers import registry
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def doctor(context: NotebookContext, arguments: list[str], flags: dict[str, str]
     findings = sorted(_findings(context, "--network" in flags), key=lambda finding: not finding[2])
     problems = sum(bool(fix) for _, _, fix in findings)
     summary = f"{pluralize(problems, 'problem')} found, listed first." if problems else "No problems found."
-    display(Page(Note(summary), Table(("", "found", "fix"), findings)))
+    checks = Table(("check", "found", "fix"), findings) if problems else Table(("check", "found"), [each[:2] for each in findings])
+    display(Page(Note(summary), checks, kept_table(context.settings().without_errors)))
 
 
 def _findings(context: NotebookContext, network: bool) -> Iterator[Finding]:
@@ -62,7 +63,6 @@ def _findings(context: NotebookContext, network: bool) -> Iterator[Finding]:
         "originals": _save_dir,
         "fonts of grids": _fonts,
         "model data": _pages,
-        "unreadable": _unreadable,
         "services": partial(_gateways, network=network),
     }
     for name, find in checks.items():
@@ -96,6 +96,8 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     newer = "; it has additions of a newer imagegen_magic, which this version keeps and does not show" if ledger.newer else ""
     size = f"{ledger.path.stat().st_size / 1024:.0f} kB"
     yield "ledger", f"{ledger.path}, {size}, complete and writable{newer}", stored_requests.UPDATE if newer else ""
+    if left := unfinished_now(ledger):
+        yield "deletion", "words of deleted pictures may still be in the ledger's file", f"repeat %imagegen delete {left.images[0]}"
     waiting = ledger.count_resumable()
     yield "waiting pictures", str(waiting), "%imagegen resume collects them, without paying again" if waiting else ""
 
@@ -121,26 +123,6 @@ def _fonts(settings: Settings) -> Iterator[Finding]:
     lacking = missing_fonts.unsupported()
     found = f"none for {', '.join(lacking)}. {missing_fonts.remedy(lacking)}" if lacking else ", ".join(missing_fonts.USUAL)
     yield "fonts of grids", found, ""
-
-
-def _unreadable(settings: Settings) -> Iterator[Finding]:
-    """Yield each folder with images that could not be read, with the number of files and their size."""
-    paths = history.unreadable_paths_now(api.ledger(settings))
-    folders = dict.fromkeys([settings.save_dir.absolute() / images.UNREADABLE, *(path_of(path).parent for path in paths)])
-    for folder in folders:
-        sizes = list(_sizes(folder))
-        if sizes:
-            found = f"{pluralize(len(sizes), 'file')} that arrived but cannot be read here, {sum(sizes) / 2**20:.1f} MiB"
-            yield "unreadable", f"{found}, in {folder}; each has its reason in a .json file", ""
-
-
-def _sizes(folder: Path) -> Iterator[int]:
-    try:
-        for path in folder.iterdir():
-            if path.suffix != ".json" and not path.name.startswith(".") and path.is_file():
-                yield path.stat().st_size
-    except OSError:
-        return
 
 
 def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
