@@ -1,17 +1,10 @@
 """Spending reports by kind of cost, currency, model and day; costs are never invented, currencies never added."""
 
-import base64
-import html.parser
-import io
-import itertools
 import re
 import time
 from decimal import Decimal
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as some
-from PIL import Image
 from shells import a_shell
 
 from imagegen_magic import generate, run
@@ -19,7 +12,6 @@ from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger.ledger import NewJob, NewTask
 from imagegen_magic.engine.ledger.spending import SpendingGroup
 from imagegen_magic.errors import ContentRejected, TaskFailed, UnsupportedOption
-from imagegen_magic.imaging.chart import draw_chart, ticks
 from imagegen_magic.result import Cost
 from imagegen_magic.studies.history import spending
 from imagegen_magic.studies.history.spending import Spent
@@ -166,21 +158,6 @@ def test_only_requests_since_then():
         spent(by="colour")
 
 
-def test_the_cumulative_spending_grows_day_by_day():
-    """The sum until each day, for each currency, without play money and unknown costs."""
-    for day, amount in (("2026-10-30", "0.10"), ("2026-11-02", "0.20"), ("2026-11-02", "0.05")):
-        task("saved", cost(amount), day=day)
-    task("saved", cost(7, "credits"), day="2026-11-02")
-    task("saved", Cost(), day="2026-11-02")
-    task("saved", cost(9), sandbox=True, day="2026-11-03")
-    found = spending.cumulative(spent(by="day"))
-    assert {unit: [amount for _, amount in points] for unit, points in found.items()} == {
-        "USD": [Decimal("0.10"), Decimal("0.35")],
-        "credits": [7],
-    }
-    assert [time.strftime("%Y-%m-%d", time.localtime(moment)) for moment, _ in found["USD"]] == ["2026-10-30", "2026-11-02"]
-
-
 def test_a_group_is_in_flight_until_its_cost_is_final():
     """Accepted tasks, and made ones whose cost the gateway has not reported."""
 
@@ -190,52 +167,6 @@ def test_a_group_is_in_flight_until_its_cost_is_final():
     flying = [("planned", "unknown"), ("submitting", "unknown"), ("submitted", "reserved"), ("made", "estimated")]
     landed = [("made", "measured"), ("made", "calculated"), ("saved", "estimated"), ("failed", "unknown"), ("unknown", "unknown")]
     assert [account(*each).in_flight for each in flying + landed] == [True] * 4 + [False] * 5
-
-
-@given(some.decimals(min_value=Decimal("0.000001"), max_value=10**9, allow_nan=False, allow_infinity=False))
-@example(Decimal("0.000015000000000000000000000000000631138350711880533187289582793995"))
-def test_a_scale_reaches_the_top_in_few_round_steps(top):
-    """From 0 to just above the largest sum, in at most four steps of 1, 2 or 5 times a power of ten."""
-    scale = ticks(top)
-    steps = {after - before for before, after in itertools.pairwise(scale)}
-    assert (scale[0], scale[-1] >= top, 2 <= len(scale) <= 5) == (0, True, True)
-    assert len(steps) == 1
-    assert {f"{(scale[1]).normalize():E}"[0]} <= {"1", "2", "5"}
-
-
-def test_a_scale_of_nothing():
-    """A chart that stays at 0 has a scale too."""
-    assert ticks(Decimal(0)) == [0, 1]
-
-
-def test_the_chart_is_small_and_has_its_own_background():
-    """A bounded PNG that is readable in a light and in a dark notebook."""
-    now = time.time()
-    drawn = draw_chart(
-        [(now - 86_400 * 9, Decimal(1)), (now, Decimal("4.2"))], title="Spent in 元", amount=lambda each: f"{each} 元", until=now
-    )
-    assert (drawn.mime_type, drawn.width, drawn.height) == ("image/png", 1280, 440)
-    assert len(drawn.data) < 60_000
-    picture = Image.open(io.BytesIO(drawn.data)).convert("RGBA")
-    assert picture.getpixel((0, 0))[3] == 0
-    card = picture.getpixel((20, 20)), picture.getpixel((20, 420))
-    assert all(sum(colour[:3]) > 700 and colour[3] == 255 for colour in card)
-    colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
-    assert any(blue > 150 and red < 60 for red, _, blue in colours)
-
-
-class Pictures(html.parser.HTMLParser):
-    """Collects the attributes of the pictures in a page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.found = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        """Note a picture."""
-        if tag == "img":
-            self.found.append(dict(attrs))
 
 
 @pytest.fixture
@@ -259,16 +190,24 @@ def test_the_magic_shows_tables_and_a_chart_for_each_currency(shell, capsys):
     for words in ("gpt-image-1 (apimart)", "$0.30", "total", "$0.51", "50 credits", "1 task", "Sandbox, not charged", "$3.00"):
         assert words in text
         assert words in page
-    assert "$0.51 spent from 2026-11-02 to 2026-11-03, on 2 days." in text
+    assert "$0.51 spent from 2026-11-02 to 2026-11-03, on 2 days. Most on 2026-11-03: $0.30." in text
     assert "50 credits spent on 2026-11-03." in text
-    pictures = Pictures(page).found
-    assert [picture["alt"] for picture in pictures] == [
-        "$0.51 spent from 2026-11-02 to 2026-11-03, on 2 days.",
-        "50 credits spent on 2026-11-03.",
-    ]
-    for picture in pictures:
-        data = base64.b64decode(re.fullmatch("data:image/png;base64,(.*)", picture["src"])[1])
-        assert Image.open(io.BytesIO(data)).size == (2 * int(picture["width"]), 2 * int(picture["height"]))
+    assert "Column chart" not in page  # of two days
+
+
+def test_the_magic_shows_charts_where_they_say_it_better(shell):
+    """From three days on columns, and from two services on bars with amounts and percents; each currency by itself."""
+    for day, amount, provider in (("2026-11-02", "0.20", "apimart"), ("2026-11-03", "0.30", "evolink"), ("2026-11-09", "0.50", "apimart")):
+        task("saved", cost(amount), provider=provider, day=day)
+        task("saved", cost(50, "credits"), provider="gccai", day=day)
+    shell.run("%imagegen cost --by quality")
+    text, page = shell.shown()[0], shell.shown("text/html")[0]
+    assert page.count('role="img"') == 2
+    assert "Spent in USD per day" in page
+    assert "Column chart: Spent in credits per day, 8 columns. 150 credits spent from 2026-11-02 to 2026-11-09, on 3 days." in page
+    assert re.search(r"apimart +\$0.70, 70%\nevolink +\$0.30, 30%", text)
+    assert 'style="width:70%;height:6px' in page
+    assert len(page) < 20_000
 
 
 def test_the_magic_takes_since_and_by(shell, capsys):

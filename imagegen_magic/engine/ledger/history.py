@@ -43,6 +43,15 @@ async def search(ledger: LedgerFile, criteria: Criteria) -> list[PictureRow]:
     return await ledger.run(work, writes=False)
 
 
+async def count_by_day(ledger: LedgerFile, criteria: Criteria) -> list[tuple[str, int]]:
+    """Return how many saved images match on each day (an ISO date here), oldest first."""
+
+    def work(connection: sqlite3.Connection) -> list[tuple[str, int]]:
+        return [tuple(row) for row in connection.execute(_BY_DAY, (json_of(_find(connection, criteria)),))]
+
+    return await ledger.run(work, writes=False)
+
+
 def match_expression(text: str) -> str:
     """Return a text as an expression of the full-text index, in which each word and quoted phrase is literal; empty without a word."""
     return " ".join(_phrases(text))
@@ -126,6 +135,8 @@ def _models(connection: sqlite3.Connection, name: str) -> list[tuple[str, str]]:
     return found
 
 
+_BY_DAY = f"""SELECT strftime('%Y-%m-%d', saved_at, 'localtime') AS day, count(*) FROM pictures WHERE id {IN_LIST}
+    GROUP BY day ORDER BY day"""
 _BY_TIME = "pictures CROSS JOIN tasks ON tasks.row = pictures.task"  # SQLite keeps the order of a CROSS JOIN
 _BY_JOB = "tasks CROSS JOIN pictures ON pictures.task = tasks.row"
 _MATCHES = "tasks.job IN (SELECT rowid FROM prompts WHERE prompts MATCH ?"

@@ -9,9 +9,9 @@ from IPython.display import display
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.humanize import duration
-from imagegen_magic.notebook.output.tables import Note, Page, Table
+from imagegen_magic.notebook.output.tables import BLUE, ORANGE, Cell, Note, Page, Table
 from imagegen_magic.result import Cost
-from imagegen_magic.studies.conformance import Conformance, conformance_of
+from imagegen_magic.studies.conformance import Conformance, Share, conformance_of
 
 if TYPE_CHECKING:
     from imagegen_magic.notebook.context import NotebookContext
@@ -39,9 +39,14 @@ def _tables(rows: tuple[Conformance, ...], by: str) -> Iterator[Table]:
             yield Table(heads, list(map(_cells, some)), title=title)
 
 
-def _cells(row: Conformance) -> list[str]:
-    shares = [str(each) for each in (row.pixels, row.format, row.alpha, row.count, row.failed, row.unknown)]
-    return [row.key, str(row.tasks), *shares, _seconds(row), _money(row)]
+def _cells(row: Conformance) -> list[str | Cell]:
+    as_requested = [_share(each, BLUE) for each in (row.pixels, row.format, row.alpha, row.count)]
+    ended = [_share(each, ORANGE) for each in (row.failed, row.unknown)]
+    return [row.key, str(row.tasks), *as_requested, *ended, _seconds(row), _money(row)]
+
+
+def _share(share: Share, colour: str) -> Cell:
+    return Cell(str(share), bar=share.fraction, colour=colour)
 
 
 def _seconds(row: Conformance) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -13,10 +14,11 @@ from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.engine.ledger.annotations import MAX_STARS, Annotation, add_tags, annotations_of, remove_tags, set_note, set_stars
 from imagegen_magic.errors import ImageGenError
-from imagegen_magic.humanize import local_minute, truncate
+from imagegen_magic.humanize import local_minute, pluralize, truncate
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.output import display as outputs
 from imagegen_magic.notebook.output.captions import made_by, near
+from imagegen_magic.notebook.output.charts import MIN_DAYS, DayChart, by_day
 from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table
 from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.studies.history import search
@@ -38,18 +40,28 @@ def history(context: NotebookContext, arguments: list[str], flags: dict[str, str
     with _one_line():
         entries = loop.run(search.search(_ledger(context), words, stars=stars, limit=_LIMIT, **filters))
     if entries:
-        display(_page(entries))
+        days = loop.run(search.per_day(_ledger(context), words, stars=stars, **filters))
+        display(_page(entries, days))
     else:
         prompt = f" For a picture of these words: %imagegen -- history {' '.join(arguments)}" if arguments else ""
         print(f"No picture matches.{prompt}" if arguments or flags else "No picture yet.")
 
 
-def _page(entries: Sequence[HistoryEntry]) -> Page:
+def _page(entries: Sequence[HistoryEntry], days: Mapping[str, int]) -> Page:
     annotated = any(entry.annotation != Annotation() for entry in entries)
     heads = ("id", "made", "prompt", *(["marks"] if annotated else []), "service and model", "pixels", "cost", "file")
     more = f"The latest {_LIMIT}; words, --model, --since, --stars and --tag find others. " if len(entries) == _LIMIT else ""
     hint = "%imagegen show ID shows one again, %imagegen recall ID its cell; %imagegen star ID N, tag and note mark it."
-    return Page(Table(heads, [_row(entry, annotated) for entry in entries]), Note(more + hint))
+    table = Table(heads, [_row(entry, annotated) for entry in entries])
+    return Page(*_chart(days), table, Note(more + hint))
+
+
+def _chart(days: Mapping[str, int]) -> Iterator[DayChart]:
+    """Yield the chart of the pictures of each day, unless words say it as well."""
+    if len(days) >= MIN_DAYS:
+        values = by_day((day, Decimal(count)) for day, count in days.items())
+        cut = "The latest " if sum(days.values()) == search.MAX_COUNTED else ""
+        yield DayChart("Pictures", values, str, lambda count: cut + pluralize(int(count), "picture"))
 
 
 def _row(entry: HistoryEntry, annotated: bool) -> list[str | Cell]:

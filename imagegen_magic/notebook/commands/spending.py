@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from decimal import Decimal
-from html import escape
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 from IPython.display import display
@@ -16,13 +14,15 @@ from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.endpoints import select_endpoint
 from imagegen_magic.engine.ledger import budget as budgets
 from imagegen_magic.engine.ledger.budget import BudgetStatus
-from imagegen_magic.humanize import local_day, pluralize, truncate
-from imagegen_magic.notebook.output.tables import Note, Page, Table, show_note
+from imagegen_magic.humanize import pluralize, truncate
+from imagegen_magic.notebook.output.charts import DayChart, by_day
+from imagegen_magic.notebook.output.tables import Cell, Note, Page, Piece, Table, show_note
 from imagegen_magic.result import Cost
 from imagegen_magic.studies.history import spending
 from imagegen_magic.studies.history.spending import Spent
 
 if TYPE_CHECKING:
+    from imagegen_magic.engine.ledger.ledger import Ledger
     from imagegen_magic.notebook.context import NotebookContext
 
 _LIMIT = 50  # rows of a table
@@ -33,17 +33,42 @@ _NEVER_ADDED = (
 
 
 def cost(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:
-    """Show what was spent: tables, and a chart over time for each currency."""
+    """Show what was spent: tables, and for each currency a chart over time and bars of the services."""
     ledger = api.ledger(context.settings())
     since, by = flags.get("--since"), flags.get("--by", "model")
     rows = loop.run(spending.spent(ledger, since=since, by=by))
-    days = loop.run(spending.spent(ledger, since=since, by="day", sandbox=False))
     if not rows:
         print("Nothing was spent" + (f" since {since}." if since else " yet."))
         return
     groups = ("", [row for row in rows if not row.sandbox]), ("Sandbox, not charged", [row for row in rows if row.sandbox])
     tables = [_table(group, by, title) for title, group in groups if group]
-    display(Page(*tables, *(SpendingChart(unit, points) for unit, points in spending.cumulative(days).items()), Note(_NEVER_ADDED)))
+    display(Page(*tables, *loop.run(_charts(ledger, since)), Note(_NEVER_ADDED)))
+
+
+async def _charts(ledger: Ledger, since: str | None) -> list[Piece]:
+    """Return the charts of each currency, by day, and by service if there are several; play money has none."""
+    days, services = [await spending.spent(ledger, since=since, by=by, sandbox=False) for by in ("day", "provider")]
+    pieces: list[Piece] = []
+    for unit in sorted({row.unit for row in days if row.unit}):
+        pieces.append(_by_day(unit, [row for row in days if row.unit == unit]))
+        if len(some := [row for row in services if row.unit == unit]) > 1:
+            pieces.append(_by_service(unit, some))
+    return pieces
+
+
+def _by_day(unit: str, rows: Sequence[Spent]) -> DayChart:
+    def amount(value: Decimal) -> str:
+        return _money(value, unit)
+
+    values = by_day((row.key, row.amount) for row in rows)
+    return DayChart(f"Spent in {unit}", values, amount, lambda value: f"{amount(value)} spent")
+
+
+def _by_service(unit: str, rows: Sequence[Spent]) -> Table:
+    whole = sum((row.amount for row in rows), Decimal(0)) or Decimal(1)
+    shares = [(row, float(row.amount / whole)) for row in rows]
+    cells: list[list[str | Cell]] = [[row.key, Cell(f"{_money(row.amount, unit)}, {share:.0%}", bar=share)] for row, share in shares]
+    return Table(("service", f"spent in {unit}"), cells)
 
 
 def _table(rows: Sequence[Spent], by: str, title: str) -> Table:
@@ -64,30 +89,6 @@ def _row(row: Spent, key: str) -> list[str]:
 
 def _money(amount: Decimal, unit: str) -> str:
     return str(Cost(amount, unit, "measured"))
-
-
-class SpendingChart(NamedTuple):
-    """The spending in one currency over time: a small chart, and the same in words."""
-
-    unit: str
-    points: Sequence[tuple[float, Decimal]]
-
-    def html(self) -> str:
-        """Return the chart, with the text as its alternative."""
-        from imagegen_magic.imaging.chart import draw_chart
-
-        title = f"Spent in {self.unit}, sum over time"
-        chart = draw_chart(self.points, title=title, amount=lambda amount: _money(amount, self.unit), until=time.time())
-        size = f'width="{chart.width // 2}" height="{chart.height // 2}"'
-        style = "display:block;max-width:100%;height:auto;margin:4px 0 8px"
-        return f'<img src="{chart.data_url}" alt="{escape(self.text())}" {size} style="{style}">'
-
-    def text(self) -> str:
-        """Return the spending in words."""
-        days = len(self.points)
-        (first, _), (last, amount) = self.points[0], self.points[-1]
-        period = f"on {local_day(first)}" if days == 1 else f"from {local_day(first)} to {local_day(last)}, on {days} days"
-        return f"{_money(amount, self.unit)} spent {period}."
 
 
 def balance(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 _CELL = f"text-align:left;vertical-align:top;padding:3px 12px 3px 0;border:0;border-bottom:{RULE}"
 _HEAD = f"{_CELL};font-weight:600;{QUIET}"
+BLUE, ORANGE = "#1976d2", "#c26401"  # 3 to 1 at least on white and on a dark page
 _SHORT = 22  # characters of a cell that are not broken into lines
 
 
 class Cell(NamedTuple):
     """A cell of a table: its `text`, a link's `address`, or the `picture` (a data: address) that is shown before it.
 
-    `alt` describes the picture; default: the text. `interval` (middle, low, high, each 0..1) is drawn above the text.
+    `alt` describes the picture; default: the text. `interval` (middle, low, high, each 0..1) is drawn above the text, and so is `bar`,
+    a share 0..1 that the text names, in `colour`.
     """
 
     text: str
@@ -34,6 +36,8 @@ class Cell(NamedTuple):
     picture: str = ""
     alt: str = ""
     interval: tuple[float, float, float] | None = None
+    bar: float | None = None
+    colour: str = BLUE
 
     def html(self) -> str:
         """Return the cell's HTML, escaped; only http and https addresses become links."""
@@ -43,7 +47,8 @@ class Cell(NamedTuple):
         if self.picture.startswith("data:image/"):
             alt = escape(truncate(self.alt or self.text, ALT_LENGTH))
             words = f'<img src="{escape(self.picture)}" alt="{alt}" style="max-width:96px;max-height:72px;display:block"> {words}'
-        return _band(*self.interval) + words if self.interval else words
+        drawn = _band(*self.interval) if self.interval else "" if self.bar is None else _bar(self.bar, self.colour)
+        return drawn + words
 
 
 def _band(*interval: float) -> str:
@@ -53,6 +58,13 @@ def _band(*interval: float) -> str:
     mark = f'<div style="margin:-14px 0 0 {max(0.0, middle - 1)}%;width:4px;height:16px;background:#1976d2"></div>'
     half = '<div style="margin-top:-14px;height:12px;width:50%;border-right:1px dashed #888"></div>'
     return f'<div style="width:200px;height:12px;padding:2px 0;background:#8882;overflow:hidden">{band}{mark}{half}</div>'
+
+
+def _bar(share: float, colour: str) -> str:
+    """Return a share as a bar from 0 to 100 %; whatever is above 0 is visible."""
+    width = max(1.0, round(100 * share, 1)) if share else 0
+    full = f'<div style="width:{width:g}%;height:6px;background:{colour}"></div>'
+    return f'<div style="width:80px;height:6px;margin:5px 0 2px;background:#8884">{full}</div>'
 
 
 class Piece(Protocol):

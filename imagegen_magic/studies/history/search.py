@@ -19,6 +19,9 @@ from imagegen_magic.records import Record
 
 _NONE = Annotation()
 _AGO = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*(min|h|d|w|m|y)", re.IGNORECASE)
+MAX_COUNTED = 5_000
+"""The number of images that `per_day` counts at most."""
+_SHOWN_DAYS = 90
 _SECONDS = {"min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "m": 30 * 86_400, "y": 365 * 86_400}
 
 
@@ -48,11 +51,32 @@ async def search(
     have no operators. `model` is the name of a model or gateway, `since` epoch seconds or a text for `parse_since`, `stars` the minimum.
     Raises UnsupportedOption for an invalid `since`, ValueError for an invalid `tag`.
     """
-    after = parse_since(since) if isinstance(since, str) else since
-    criteria = Criteria(words, model, after, stars, None if tag is None else normalize_tag(tag), limit)
-    rows = await history.search(ledger, criteria)
+    rows = await history.search(ledger, _criteria(words, model, since, stars, tag)._replace(limit=limit))
     annotations = await annotations_of(ledger, [row.id for row in rows])
     return [HistoryEntry(row, annotations.get(row.id, _NONE)) for row in rows]
+
+
+async def per_day(
+    ledger: Ledger,
+    words: str = "",
+    *,
+    model: str | None = None,
+    since: str | float | None = None,
+    stars: int | None = None,
+    tag: str | None = None,
+) -> dict[str, int]:
+    """Return how many saved images match on each day that has any, by ISO date; by default of the last 90 days, of at most 5,000 images.
+
+    The arguments are those of `search`.
+    """
+    criteria = _criteria(words, model, since, stars, tag)
+    after = CLOCK.time() - _SHOWN_DAYS * _SECONDS["d"] if criteria.after is None else criteria.after
+    return dict(await history.count_by_day(ledger, criteria._replace(after=after, limit=MAX_COUNTED)))
+
+
+def _criteria(words: str, model: str | None, since: str | float | None, stars: int | None, tag: str | None) -> Criteria:
+    after = parse_since(since) if isinstance(since, str) else since
+    return Criteria(words, model, after, stars, None if tag is None else normalize_tag(tag))
 
 
 def parse_since(text: str) -> float:

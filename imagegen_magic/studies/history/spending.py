@@ -9,7 +9,6 @@ from decimal import Decimal
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.ledger.spending import KEYS, ZERO_COST, SpendingGroup, spending_groups
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.humanize import seconds_of
 from imagegen_magic.records import Record
 from imagegen_magic.result import Cost
 from imagegen_magic.studies.history.search import parse_since
@@ -70,20 +69,6 @@ async def spent(ledger: Ledger, *, since: str | float | None = None, by: str = "
 def totals(rows: Iterable[Spent]) -> list[Spent]:
     """Return the sum of each unit, play money separately."""
     return _merged(replace(row, key="") for row in rows)
-
-
-def cumulative(rows: Iterable[Spent]) -> dict[str, list[tuple[float, Decimal]]]:
-    """Return the cumulative spending of each unit, as (first moment of a day in epoch seconds, sum until its end).
-
-    `rows` are those of `spent(by="day")`; play money and unknown costs are left out.
-    """
-    found: dict[str, list[tuple[float, Decimal]]] = {}
-    for row in sorted(rows, key=lambda row: row.key):
-        if row.unit and not row.sandbox:
-            points = found.setdefault(row.unit, [])
-            before = points[-1][1] if points else Decimal(0)
-            points.append((seconds_of(row.key), before + row.amount))
-    return found
 
 
 def _spent(group: SpendingGroup) -> Spent:
