@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from imagegen_magic.imaging.preview import Preview
 
 Kind = Literal["measured", "calculated", "reserved", "estimated", "unknown"]
+_SHOWN = 24  # pictures of a Generation in marimo
 _CERTAINTY: tuple[Kind, ...] = ("measured", "calculated", "reserved", "estimated", "unknown")
 
 
@@ -200,6 +202,17 @@ class GeneratedImage(Record):
         bundle = {small.mime_type: small.base64, "text/plain": text_of(self.path)}
         return bundle, {small.mime_type: {"width": small.width, "height": small.height}}
 
+    def _mime_(self) -> tuple[str, str]:
+        """Return the picture as HTML for marimo, which cannot format a list of objects that have several types (in 0.25)."""
+        bundle, sizes = self._repr_mimebundle_()
+        if "text/html" in bundle:
+            return "text/html", bundle["text/html"]
+        for mime_type, size in sizes.items():
+            box = f'width="{size["width"]}" height="{size["height"]}" style="max-width:100%;height:auto"'
+            address = f"data:{mime_type};base64,{bundle[mime_type]}"
+            return "text/html", f'<img src="{address}" alt="{escape(self.request.prompt)}" {box}>'
+        return "text/html", escape(bundle["text/plain"])
+
 
 @dataclass(frozen=True, slots=True)
 class Generation(Record, Sequence[GeneratedImage]):
@@ -247,6 +260,11 @@ class Generation(Record, Sequence[GeneratedImage]):
         sheet = grid.contact_sheet([image.path for image in self.images], self._captions(), columns, title=self._title())
         missing_fonts.warn(sheet.missing_scripts())
         return sheets.to_image(sheet, edge) if path is None else sheets.write(sheet, path, edge)
+
+    def _mime_(self) -> tuple[str, str]:
+        """Return the first pictures as HTML for marimo."""
+        more = f"<div>and {len(self) - _SHOWN} more</div>" if len(self) > _SHOWN else ""
+        return "text/html", "".join(image._mime_()[1] for image in self.images[:_SHOWN]) + more
 
     def _title(self) -> str:
         return self.request.prompt

@@ -339,7 +339,7 @@ def test_a_notebook_saved_with_an_open_painter(opened):
     page.notebook.reopen_with_broken_widget(0)
     sheet = page.notebook.output_area(0).locator(".imagegen-mask-sheet")
     sheet.locator("img").wait_for()
-    assert "no mask was finished" in sheet.inner_text()
+    assert "no mask is finished" in sheet.inner_text()
     assert len(page.notebook.path.read_text(encoding="utf-8")) < 250_000
 
 

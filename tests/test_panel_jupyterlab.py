@@ -4,11 +4,16 @@ import itertools
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from bare_page import bare_page
 from frontend import environment
 from lab import free_port, serious_violations, wait_for_server, write_notebook
+from PIL import Image
+from shells import a_shell
 
+from imagegen_magic.notebook.mask_editor import open_painter
 from imagegen_magic.providers import registry
 from imagegen_magic.request import ImageRequest
 
@@ -402,5 +407,53 @@ def test_panel_in_voila(browser, address):
     page.locator(".imagegen-gallery-card").first.wait_for()
     assert page.locator(".imagegen-panel").count() == 1
     assert not page.locator(".imagegen-sheet").first.is_visible()
+    assert page_errors == []
+    page.close()
+
+
+# --- in front ends with a page of their own
+
+
+@pytest.fixture
+def shell():
+    """A shell with the extension whose front end shows widgets."""
+    with a_shell() as found:
+        found.shell.kernel = SimpleNamespace(_allow_stdin=True)
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("code", "living", "static", "words"),
+    [
+        (
+            "from imagegen_magic import Panel\npanel = Panel(sandbox=True)\npanel",
+            ".imagegen-panel textarea",
+            ".imagegen-sheet",
+            "imagegen panel: no picture yet. It works while its kernel runs.",
+        ),
+        (
+            "painter = open_painter('photo.png')",
+            ".imagegen-painter canvas",
+            ".imagegen-mask-sheet",
+            "photo.png: no mask is finished. The painter works while its kernel runs.",
+        ),
+    ],
+    ids=["panel", "painter"],
+)
+def test_page_without_classes_of_jupyterlab(browser, shell, own_world, code, living, static, words):
+    """Each output in a bare div: the static output is hidden while the widget is on the page, and contradicts none beside it."""
+    Image.new("RGB", (300, 200), "#c84").save(own_world / "photo.png")
+    shell.shell.user_ns["open_painter"] = open_painter
+    shell.run(code)
+    page = browser.new_page()
+    page_errors = []
+    page.on("pageerror", lambda error: page_errors.append(str(error)))
+    page.set_content(bare_page([output["data"] for output in shell.shell.display_pub.outputs]))
+    page.wait_for_function("document.title === 'drawn'")
+    assert page.locator(living).first.is_visible()
+    assert page.locator(static).count() == 1
+    assert not page.locator(static).is_visible()
+    page.locator(living).first.evaluate("element => element.closest('body > div').remove()")
+    assert words in page.locator(static).inner_text()
     assert page_errors == []
     page.close()

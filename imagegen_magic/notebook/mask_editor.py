@@ -90,12 +90,15 @@ class MaskEditor:
 
     def _sheet(self) -> Bundle:
         """Return what a notebook shows that was saved while the painter was open."""
-        text = f"{self._picture.name}: no mask was finished when this was saved. Run the cell to paint one."
+        assert self._painter is not None
+        text = f"{self._picture.name}: no mask is finished. The painter works while its kernel runs."
         small = preview(self._picture.data)
         width, _ = on_page(small.width, small.height)
         image = f'<img src="{small.data_url}" alt="{escape(self._picture.name)}" width="{width}">'
         hide = hide_broken("imagegen-painter", "imagegen-mask-sheet")
-        return text_bundle(text, f'{hide}<div class="imagegen-mask-sheet {AS_TEXT}">{image}<p>{escape(text)}</p></div>')
+        return text_bundle(
+            text, f'{hide}<div class="imagegen-mask-sheet imagegen-mask-{self._painter.key} {AS_TEXT}">{image}<p>{escape(text)}</p></div>'
+        )
 
     def _on_mask(self, png: bytes) -> None:
         loop.submit(self._serialized(lambda: self._use(png)))

@@ -16,6 +16,14 @@ CODE = (
 )
 
 
+def hidden(name: str) -> str:
+    """Return a style sheet that hides all outputs of a class; a living widget holds it, for the static output that is its substitute.
+
+    It works in every front end that shows both in one page, whatever it puts around an output.
+    """
+    return f"<style>.{name}{{display:none}}</style>"
+
+
 def hide_broken(widget: str, static: str) -> str:
     """Return a style sheet that hides a widget's output once the widget no longer exists.
 

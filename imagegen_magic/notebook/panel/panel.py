@@ -118,7 +118,8 @@ class Panel(ProcessBound):
         loop.run(self._close_widgets())
 
     def __repr__(self) -> str:
-        return f"<Panel of {self.provider}: {len(self.images)} pictures, {sum(not run.ended for run in self._runs)} running>"
+        where = "" if shows_widgets(current_shell()) else f". {static_sheet.where_it_works(shown=False)}"
+        return f"<Panel of {self.provider}: {len(self.images)} pictures, {sum(not run.ended for run in self._runs)} running{where}>"
 
     def _ipython_display_(self, **_: Any) -> None:
         shell = current_shell()
@@ -294,7 +295,7 @@ class Panel(ProcessBound):
     async def _sheet(self) -> Bundle:
         images = self._store.images
         pictures = [(image, await self._store.thumbnail(image)) for image in images[: static_sheet.MAX_PICTURES]]
-        return static_sheet.bundle(pictures, len(images))
+        return static_sheet.bundle(pictures, len(images), self._view.root.model_id if self._view else "")
 
     # --- actions on an image
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 
 from imagegen_magic.notebook.output import display
-from imagegen_magic.notebook.panel import controls, summary
+from imagegen_magic.notebook.panel import controls, static_sheet, summary
 from imagegen_magic.notebook.panel.form import Form
 from imagegen_magic.notebook.panel.gallery import GalleryView
 from imagegen_magic.notebook.panel.references import References
@@ -86,6 +86,7 @@ class View:
         right = controls.box("sides", self._runs, self._messages, self.gallery_view.widget)
         root = ipywidgets.Box([controls.html(STYLE), controls.box("columns", left, right)])
         root.add_class(PANEL_CLASS)
+        root.children[0].value += static_sheet.hide(root.model_id)
         return root
 
     def draw(self, state: PanelState, usual: Usual) -> None:

@@ -344,6 +344,7 @@ class View {
     this.drawing = null;
     this.fingers = new Map();
     this.build();
+    this.root.append(make("style", {}, `.imagegen-mask-${model.get("key")}{display:none}`)); // the picture below, of a saved notebook
     this.listen();
     marks.views.add(this);
     this.observer = new ResizeObserver(() => this.measure());
