@@ -18,7 +18,19 @@ from imagegen_magic.notebook.output.tables import BLUE, ORANGE, Cell, Table
 DAY = date(2026, 11, 2)
 KEPT_TAGS = {"div", "span", "details", "summary", "table", "tr", "td"}  # by the sanitizer of JupyterLab 4.6
 KEPT_STYLES = {
-    *("display", "align-items", "justify-content", "height", "width", "max-width", "margin", "margin-right", "background", "flex"),
+    *(
+        "display",
+        "align-items",
+        "justify-content",
+        "height",
+        "width",
+        "max-width",
+        "min-width",
+        "margin",
+        "margin-right",
+        "background",
+        "flex",
+    ),
     *("border-bottom", "font-weight", "color"),
 }
 

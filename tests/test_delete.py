@@ -116,13 +116,37 @@ class TestWhatGoes:
         assert SECRET.encode() not in everything()
 
     def test_copies_of_references_go_unless_another_request_uses_them(self):
-        """So do the copies of the picture itself."""
+        """Those whose request is kept stay."""
         own, shared = a_copy("own"), a_copy("shared")
         number = saved("an edit", sources=[NewSource("reference", "a.png", None, own), NewSource("reference", "b.png", None, shared)])[0].id
         saved("another", sources=[NewSource("reference", "b.png", None, shared)])
         assert copies() == {own, shared}
         delete(number)
         assert copies() == {shared}
+
+    def test_the_copy_of_the_picture_itself_goes(self):
+        """Although an edit was made from it; not while the edit's task is open, which sends it."""
+        own = a_copy("own")
+        (image,) = saved("a fox", data=a_png() + b"own")
+        (edit,) = saved("an edit", sources=[NewSource("reference", f"@{image.id}", image.id, own)])
+        (row,) = (task.row for task in loop.run(api.ledger().tasks()) if task.prompt == "an edit")
+        loop.run(api.ledger().set_state(row, "unknown"))
+        assert loop.run(deletion.preview(api.ledger(), [image.id])).copies == ()
+        loop.run(api.ledger().set_state(row, "saved"))
+        found = loop.run(deletion.preview(api.ledger(), [image.id]))
+        assert (found.copies, found.offspring) == ((own,), (edit.id,))
+        assert copies() == {own}
+        delete(image.id)
+        assert copies() == set()
+
+    def test_a_task_that_was_resumed_meanwhile_stops_the_deletion(self):
+        """Another kernel may fetch the picture again between the check and the ledger."""
+        (image,) = saved("a fox")
+        (row,) = (task.row for task in loop.run(api.ledger().tasks()))
+        loop.run(api.ledger().set_state(row, "made"))
+        with pytest.raises(LedgerError, match=f"Task {row} was resumed meanwhile"):
+            loop.run(ledger_deletion.delete_images(api.ledger(), [image.id]))
+        assert loop.run(api.ledger().pictures(ids=[image.id]))
 
     def test_a_file_that_is_another_picture_now_is_left(self):
         """It was painted over: it is the user's."""

@@ -66,7 +66,7 @@ async def finish(ledger: Ledger) -> None:
     left = deletion.unfinished_now(ledger)
     if left is None:
         return
-    unused = set(left.copies) - await deletion.used_copies(ledger, left.copies)
+    unused = set(left.copies) - await deletion.needed_copies(ledger, left.copies)
     await threads.writing(_remove_copies, ledger.path.parent, unused)
     try:
         await threads.writing(ledger.rewrite)

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 from imagegen_magic.engine.ledger.file import LedgerFile
 from imagegen_magic.engine.ledger.records import IN_LIST, json_of, now
+from imagegen_magic.errors import LedgerError
 from imagegen_magic.humanize import seconds_of
 from imagegen_magic.records import Record
 
 _UNFINISHED = "unfinished deletion"  # in `about`: the ids and the copies of a deletion until the file was rewritten
 _OPEN = "tasks.state IN ('planned', 'submitting', 'submitted', 'made', 'unknown')"
 _TASK_OF = f"SELECT task FROM pictures WHERE id {IN_LIST}"
+_OPEN_OF = f"SELECT row FROM tasks WHERE row IN ({_TASK_OF}) AND {_OPEN} ORDER BY row"
 
 
 class StoredFile(NamedTuple):
@@ -64,8 +66,7 @@ async def stored_files(ledger: LedgerFile, ids: Iterable[int]) -> list[StoredFil
 
 async def open_tasks(ledger: LedgerFile, ids: Iterable[int]) -> list[int]:
     """Return the tasks of these images that are running or not settled."""
-    query = f"SELECT row FROM tasks WHERE row IN ({_TASK_OF}) AND {_OPEN} ORDER BY row"
-    return [row for (row,) in await ledger.fetch(query, (json_of(list(ids)),))]
+    return [row for (row,) in await ledger.fetch(_OPEN_OF, (json_of(list(ids)),))]
 
 
 async def known_ids(ledger: LedgerFile, ids: Iterable[int]) -> set[int]:
@@ -111,10 +112,12 @@ async def preview_deletion(ledger: LedgerFile, ids: Sequence[int]) -> Deletion:
 async def delete_images(ledger: LedgerFile, ids: Sequence[int]) -> Deletion:
     """Delete images in one transaction, with whatever only they need. An image that is deleted already changes nothing.
 
-    The words may be in free parts of the file until `finish_deletion`.
+    The words may be in free parts of the file until `finish_deletion`. Raises LedgerError if a task of them was resumed meanwhile.
     """
 
     def work(connection: sqlite3.Connection) -> Deletion:
+        if row := connection.execute(_OPEN_OF, (json_of(list(ids)),)).fetchone():
+            raise LedgerError(f"Task {row[0]} was resumed meanwhile, so nothing was deleted from the ledger", hint="wait, then repeat")
         done = _delete(connection, ids)
         stored = connection.execute("SELECT value FROM about WHERE key = ?", (_UNFINISHED,)).fetchone()
         images, copies = _unfinished(stored[0]) if stored else ((), ())
@@ -129,9 +132,10 @@ async def delete_images(ledger: LedgerFile, ids: Sequence[int]) -> Deletion:
     return await ledger.run(work)
 
 
-async def used_copies(ledger: LedgerFile, copies: Iterable[str]) -> set[str]:
-    """Return which of these source copies, by their SHA-256, a request uses whose prompt is kept."""
-    return {sha256 for (sha256,) in await ledger.fetch(f"SELECT sha256 FROM sources WHERE sha256 {IN_LIST}", (json_of(list(copies)),))}
+async def needed_copies(ledger: LedgerFile, copies: Iterable[str]) -> set[str]:
+    """Return which of these source copies, by their SHA-256, an open task needs."""
+    query = f"SELECT sources.sha256 FROM sources JOIN tasks ON tasks.job = sources.job WHERE sources.sha256 {IN_LIST} AND {_OPEN}"
+    return {sha256 for (sha256,) in await ledger.fetch(query, (json_of(list(copies)),))}
 
 
 async def finish_deletion(ledger: LedgerFile) -> None:

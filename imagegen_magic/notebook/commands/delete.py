@@ -63,7 +63,7 @@ def _ids_of(context: NotebookContext, word: str) -> list[int]:
 def _confirm(context: NotebookContext, found: Deletion) -> None:
     if not can_answer(context.shell):
         raise UsageError("Nothing was deleted: this front end takes no input. Add --yes to delete without a question.")
-    if not confirm(f"Delete {'it' if len(found.images) == 1 else f'these {len(found.images)} pictures'} for good?"):
+    if not confirm(f"Delete {'it' if len(found.images) < 2 else f'these {len(found.images)} pictures'} for good?"):
         raise UsageError("Not confirmed: nothing was deleted.")
 
 

@@ -61,10 +61,10 @@ def _band(*interval: float) -> str:
 
 
 def _bar(share: float, colour: str) -> str:
-    """Return a share as a bar from 0 to 100 %; whatever is above 0 is visible."""
+    """Return a share as a bar from 0 to 100 % of the cell; whatever is above 0 is visible."""
     width = max(1.0, round(100 * share, 1)) if share else 0
     full = f'<div style="width:{width:g}%;height:6px;background:{colour}"></div>'
-    return f'<div style="width:80px;height:6px;margin:5px 0 2px;background:#8884">{full}</div>'
+    return f'<div style="min-width:44px;height:6px;margin:5px 0 2px;background:#8884">{full}</div>'
 
 
 class Piece(Protocol):
