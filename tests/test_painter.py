@@ -430,7 +430,7 @@ def references(kernel):
 
 def test_an_address_is_a_reference_as_it_is(kernel, references):
     """An address is used unchanged; there is no Paint button, and a mask can still be given by name."""
-    references.set(references.field("References"), value="https://example.com/a.png")
+    references.set(references.field("Add a reference"), value="https://example.com/a.png")
     kernel.until(lambda: value(kernel, "changes") == [["references", ["https://example.com/a.png"]]], "the reference")
     references.field("Remove")
     assert not [state for state in kernel.models.values() if state.get("description") == "Paint a mask"]
@@ -439,7 +439,7 @@ def test_an_address_is_a_reference_as_it_is(kernel, references):
 
 def test_a_mask_is_painted_on_the_first_reference(kernel, references):
     """A file becomes a reference; the painter opens on it; its mask is reported, shown, continued and removed."""
-    references.set(references.field("References"), value="photo.png")
+    references.set(references.field("Add a reference"), value="photo.png")
     kernel.until(lambda: value(kernel, "changes") == [["references", ["photo.png"]]], "the reference")
     kernel.until(lambda: references.shows("data:image/jpeg;base64,"), "its thumbnail")
     references.click("Paint a mask")
@@ -461,7 +461,7 @@ def test_a_mask_is_painted_on_the_first_reference(kernel, references):
 
 def test_what_is_no_picture_is_refused_below_the_field(kernel, references):
     """A name that is no picture is no reference; the reason is shown below the field until the next change."""
-    references.set(references.field("References"), value="nothing-of-the-kind.png")
+    references.set(references.field("Add a reference"), value="nothing-of-the-kind.png")
     kernel.until(lambda: references.shows("nothing-of-the-kind.png"), "the refusal")
     assert value(kernel, "changes") == []
     assert not references.shows("itself failed")
@@ -469,7 +469,7 @@ def test_what_is_no_picture_is_refused_below_the_field(kernel, references):
 
 def test_a_painter_goes_with_its_reference(kernel, references):
     """If the first reference is removed, its painter closes."""
-    references.set(references.field("References"), value="photo.png")
+    references.set(references.field("Add a reference"), value="photo.png")
     references.click("Paint a mask")
     painter = references.widget("Painter")
     references.click("Remove")

@@ -138,14 +138,14 @@ def test_the_line_shows_the_balance_on_request(kernel, opened, gateway):
 
 
 def test_services_are_compared_on_request(kernel, opened):
-    """Those with a key that can make exactly this, with price and time; another request removes them."""
+    """Those with a key that can make exactly this, with price and time, while the group is unfolded; another request has others."""
     panel = opened("provider='evolink', size='1:1', quality='low'")
     kernel.until(lambda: panel.shows("usual"), "the line")
     assert not panel.shows("Services that can make this")
-    panel.click("Compare services")
-    kernel.until(lambda: panel.shows("Services that can make this") and panel.shows("1024×1024"), "the services")
+    panel.set(panel.widget("Fold", title="Compare services"), unfolded=True)
+    kernel.until(lambda: panel.shows("Services that can make this") and panel.shows("<td>1024×1024"), "the services")
     panel.set(panel.widget("RatioPicker"), value="16:9")
-    kernel.until(lambda: not panel.shows("Services that can make this"), "the table to go")
+    kernel.until(lambda: panel.shows("<td>1536×864") and not panel.shows("<td>1024×1024"), "those of the other request")
 
 
 def test_no_balance_where_the_gateway_reports_none(kernel, opened):
@@ -225,6 +225,58 @@ def test_two_runs_while_a_cell_sleeps(kernel, opened, gateway):
     assert not cell.done
     kernel.interrupt()
     kernel.wait(cell)
+
+
+def test_a_click_without_subshells_waits_for_the_cell_and_is_confirmed(kernel, opened, gateway):
+    """A front end without subshells gets no confirmation while a cell runs, so its page shows that it waits; the click is not lost."""
+    panel = opened("provider='evolink', quality='low'")
+    prompt, received, take = panel.widget("Prompt"), [], kernel._take
+    kernel._take = lambda message: (received.append(message["content"].get("data", {}).get("content", {})), take(message))
+    cell = kernel.send("while not globals().get('released'): __import__('time').sleep(0.05)")
+    kernel.until(lambda: cell.started, "the cell to start")
+    try:
+        PanelDriver(kernel, None).send(prompt, event="generate", prompt="After the cell", click="late")
+        panel.send(prompt, event="generate", prompt="Beside the cell", click="early")
+        kernel.until(lambda: {"received": "early"} in received, "the confirmation")
+        kernel.until(lambda: len(panel.tiles) == 1, "the picture")
+        assert {"received": "late"} not in received
+        assert gateway.submissions("After the cell") == []
+        assert not cell.done
+        released = kernel.send("released = True", subshell=kernel.subshell)
+        kernel.until(lambda: {"received": "late"} in received, "the late confirmation")
+        kernel.until(lambda: len(panel.tiles) == 2, "the second picture")
+    finally:
+        kernel._take = take
+    assert len(gateway.accepted("After the cell")) == 1
+    assert cell.done
+    assert released.done
+    kernel.run("del released")
+
+
+def test_a_sweep_from_the_panel(kernel, opened, gateway):
+    """Two axes: the line shows pictures and price, the question is that of a cell, each combination is sent once, the grid stays."""
+    kernel.run("%config ImageGenMagics.ask_above_pictures = 3")
+    panel = opened("provider='apimart', size='1:1', prompt='A panel fox, {{style}}'")
+    kernel.run("%config ImageGenMagics.ask_above_pictures = None")
+    assert panel.state(panel.field("Start sweep"))["disabled"]
+    for field, label in (("First axis", "{{style}}"), ("Second axis", "Quality")):
+        labels = panel.state(panel.field(field))["_options_labels"]
+        panel.set(panel.field(field), index=list(labels).index(label))
+    panel.set(panel.field("Values of the first axis"), value="oil painting | ink")
+    panel.set(panel.field("Values of the second axis"), value="low | medium")
+    kernel.until(lambda: panel.shows("4 pictures: style (2) × quality (2) · about $"), "the plan")
+    panel.click("Start sweep")
+    kernel.until(lambda: panel.shows("This is 4 pictures. Nothing was sent: press Start sweep again to make them."), "the question")
+    assert gateway.submissions("A panel fox, ink") == []
+    panel.click("Start sweep")
+    kernel.until(lambda: len(panel.tiles) == 4, "the pictures")
+    sent = [(style, entry["json"]["quality"]) for style in ("oil painting", "ink") for entry in gateway.accepted(f"A panel fox, {style}")]
+    assert sorted(sent) == [("ink", "low"), ("ink", "medium"), ("oil painting", "low"), ("oil painting", "medium")]
+    kernel.until(lambda: value(kernel, "type(panel.value).__name__") == "SweepResult", "the result")
+    assert value(kernel, "[list(panel.value.axes), len(panel.value)]") == [["style", "quality"], 4]
+    kernel.until(lambda: panel.shows('alt="A panel fox, ink"') and panel.shows('title="oil painting"'), "the grid")
+    panel.click("Dismiss")
+    kernel.until(lambda: not panel.shows('alt="A panel fox, ink"'), "the grid to go")
 
 
 def test_cancel_while_a_cell_sleeps(kernel, opened, gateway):

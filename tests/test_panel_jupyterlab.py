@@ -59,6 +59,12 @@ class Page:
         """Return a button of the panel."""
         return self.root.get_by_role("button", name=name, **options)
 
+    def unfold(self, *names):
+        """Unfold these groups, or all."""
+        for name in names or ("More options", "References and mask", "Sweep", "Compare services"):
+            self.button(name).click()
+            self.root.locator("[aria-expanded=true]", has_text=name).wait_for()
+
     def generate(self, prompt):
         """Type a prompt and press Ctrl+Enter in it."""
         self.prompt.fill(prompt)
@@ -100,6 +106,7 @@ def test_every_control(opened, gateway):
     provider = registry.get_provider("gccai")
     model = provider.model("gpt-image-2-official")
     panel = opened(f"provider={provider.name!r}, model={model.name!r}, size='16:9'")
+    panel.unfold("More options")
     legends = [legend for legend in panel.root.locator("legend:visible").all_inner_texts() if legend]
     assert sorted(legends) == sorted(BARS)
     chosen = {"resolution": "1k", "quality": "low", "background": "opaque", "moderation": "low", "output_format": "webp"}
@@ -157,7 +164,7 @@ def test_balance_in_the_price_line(opened, gateway):
     assert "balance" not in line.inner_text()
     panel.button("Balance").click()
     panel.until(lambda: "balance: " in line.inner_text() and " credits used" in line.inner_text(), "the balance")
-    panel.button("Compare services").click()
+    panel.unfold("Compare services")
     panel.root.get_by_role("table", name="Services that can make this").wait_for()
     for theme, width in (("JupyterLab Light", 600), ("JupyterLab Dark", 1100)):
         panel.notebook.change_theme(theme)
@@ -188,6 +195,43 @@ def test_runs_while_a_cell_sleeps(opened, gateway):
     panel.root.get_by_text("goes on at the service").first.wait_for(state="hidden")
     assert panel.notebook.busy(2)
     panel.notebook.command("notebook:interrupt-kernel")
+
+
+def test_without_subshells_generate_waits_for_the_running_cell(opened, gateway):
+    """Where the kernel's messages queue behind the cell, the page shows that the request waits; it is sent once after the cell."""
+    panel = opened("provider='evolink', quality='low'", SLEEP)
+    panel.page.evaluate("() => { jupyterapp.shell.currentWidget.sessionContext.session.kernel.commsOverSubshells = 'disabled' }")
+    panel.notebook.keeps_page = False
+    panel.notebook.start(2)
+    panel.until(lambda: panel.notebook.busy(2), "the cell to run")
+    panel.generate("After the running cell")
+    note = panel.root.get_by_text("waits for the running cell")
+    note.wait_for()
+    assert gateway.submissions("After the running cell") == []
+    panel.notebook.command("notebook:interrupt-kernel")
+    note.wait_for(state="detached")
+    panel.until(lambda: panel.cards.count() == 1, "the picture")
+    assert len(gateway.accepted("After the running cell")) == 1
+
+
+def test_a_sweep_from_the_page(opened, gateway):
+    """An axis from the list with typed values: the line shows the pictures, the button starts it, and a labelled grid shows them."""
+    panel = opened("provider='apimart', size='1:1', quality='low', prompt='A page fox, {{style}}'")
+    panel.unfold("Sweep")
+    panel.root.get_by_label("First axis", exact=True).select_option("{{style}}")
+    values = panel.root.get_by_label("Values of the first axis")
+    panel.until(values.is_enabled, "the field")
+    values.fill("oil | ink")
+    values.press("Tab")
+    panel.root.get_by_role("status", name="What the sweep will do").get_by_text("2 pictures: style (2)").wait_for()
+    panel.button("Start sweep").click()
+    panel.until(lambda: panel.cards.count() == 2, "the pictures")
+    grid = panel.root.locator(".imagegen-mosaic")
+    panel.until(lambda: grid.get_by_role("img").count() == 2, "the grid")
+    assert grid.first.inner_text().split() == ["oil", "ink"]
+    assert [len(gateway.accepted(f"A page fox, {style}")) for style in ("oil", "ink")] == [1, 1]
+    panel.button("Dismiss").click()
+    panel.until(lambda: grid.count() == 0, "the grid to go")
 
 
 def test_reload_in_the_middle_of_a_run(opened, gateway):
@@ -254,9 +298,21 @@ def test_by_keyboard_alone(opened, gateway):
     keyboard = panel.page.keyboard
     panel.prompt.focus()
     keyboard.type("Typed and never clicked")
-    walked = list(itertools.islice(walk(panel), 14))
-    assert [name for name, _ in walked[:5]] == ["Generate", "Compare services", "Balance", "Service", "Model"]
+    walked = list(itertools.islice(walk(panel), 16))
+    assert [name for name, _ in walked[:4]] == ["Generate", "Balance", "Service", "Model"]
     assert [name for name, outlined in walked if not outlined] == []
+    heads = ("More options", "References and mask", "Sweep", "Compare services")
+    names = [name.partition("\n")[0] for name, _ in walked]
+    assert [name for name in names if name in heads] == list(heads)  # what is folded is no stop
+    panel.button("Sweep").focus()
+    keyboard.press("Enter")
+    panel.root.locator("[aria-expanded=true]", has_text="Sweep").wait_for()
+    keyboard.press("Tab")
+    assert panel.page.evaluate(FOCUS)[0] == "First axis"
+    controlled = panel.button("Sweep").get_attribute("aria-controls")
+    assert panel.root.locator(f"[id='{controlled}']").get_by_label("First axis", exact=True).is_visible()
+    panel.button("Sweep").press(" ")
+    panel.root.get_by_label("First axis", exact=True).wait_for(state="hidden")
     panel.root.get_by_role("radio", name="medium", exact=True).focus()
     keyboard.press("ArrowLeft")
     panel.notebook.wait_for_value("panel.request.quality", "low")
@@ -335,6 +391,11 @@ def test_looks_in_both_themes_and_widths(opened, gateway):
     assert "quality" in panel.root.locator(".imagegen-compare").inner_text()
     assert {"red", "blue"} <= set(panel.root.locator(".imagegen-compare mark").all_inner_texts())
     assert panel.value("len(panel.selected)") == 2
+    panel.unfold()
+    panel.root.get_by_label("First axis", exact=True).select_option("Quality")
+    panel.root.get_by_label("Values of the first axis").fill("low | plaid")
+    panel.root.get_by_label("Values of the first axis").press("Tab")
+    panel.root.get_by_text("1 of 2 combinations are not possible").wait_for()
     for theme, width in (("JupyterLab Light", 600), ("JupyterLab Dark", 1600)):
         panel.notebook.change_theme(theme)
         panel.page.set_viewport_size({"width": width, "height": 1500})

@@ -356,20 +356,17 @@ def test_the_panel_has_a_control_for_each_parameter() -> None:
 
 
 def test_many_parameters_are_folded() -> None:
-    """A model with 40 of them shows the common one, and a button for the rest."""
+    """A model with 40 of them shows the common one; the rest stands in a group, as do fields that it does not declare."""
     many = {f"knob_{number}": Parameter("integer") for number in range(39)} | {"seed": Parameter("integer", common=True)}
     model = replace(Tunable.models[0], parameters=many)
     fields = ParameterFields(lambda option, value: None)
-    common, unfold, further = fields.widget.children
 
     async def drawing() -> None:
-        fields.draw(model, {"knob_3": 5, "seed": True})
+        fields.draw(model, {"knob_3": 5, "seed": True, "mood": "dark blue"})
 
     loop.run(drawing())
-    assert (len(common.children), len(further.children), further.layout.display) == (1, 39, "none")
-    assert (unfold.description, fields.fields["knob_3"].value) == ("Show 39 further parameters", "5")
-    unfold.click()
-    assert (unfold.description, further.layout.display) == ("Hide them", None)
+    assert (len(fields.common.children), len(fields.further.children)) == (1, 39)
+    assert (fields.fields["knob_3"].value, fields.extra.value) == ("5", "'mood=dark blue'")
 
 
 def test_a_files_metadata_holds_them() -> None:

@@ -13,17 +13,16 @@ from imagegen_magic.engine import api, credentials, loop
 from imagegen_magic.engine.settings import NOTEBOOK_OPTIONS
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.humanize import gateway_name, pluralize, truncate
+from imagegen_magic.humanize import gateway_name, truncate
 from imagegen_magic.notebook.arguments import confirmation, image_selector, provider_choice, request_builder
 from imagegen_magic.notebook.output.tables import Note, Page, Table, pixels, refused, show_note
 from imagegen_magic.notebook.progress import run as runs
-from imagegen_magic.notebook.progress import sweep_view
-from imagegen_magic.notebook.progress.state import span
+from imagegen_magic.notebook.progress import sweep_text, sweep_view
 from imagegen_magic.request import ImageRequest
 from imagegen_magic.studies.sweeps import plan
 from imagegen_magic.studies.sweeps.axes import Axis, make_axis, normalize_name, split
 from imagegen_magic.studies.sweeps.plan import SweepEstimate, SweepPlan
-from imagegen_magic.studies.sweeps.result import axes_text, short
+from imagegen_magic.studies.sweeps.result import short
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job, PlannedRequest
@@ -48,11 +47,11 @@ def start(context: NotebookContext, given: Mapping[str, Any], prompt: str, setti
         display(_dry_page(planned, estimate, settings))
         return None
     runs.remind_of_waiting(context, settings)
-    show_note(headline(planned, estimate), *_left_out(planned))
+    show_note(sweep_text.headline(planned, estimate), *_left_out(planned))
     folders.check(settings)
     _confirm(estimate, settings, given)
     width = settings.get("preview") if settings.origin("preview") != "built in" else None
-    job = plan.start(planned, settings, preview=sweep_view.edge(planned.pictures), title=_title(planned))
+    job = plan.start(planned, settings, preview=sweep_view.edge(planned.pictures), title=sweep_text.title(planned))
     return job, partial(sweep_view.SweepView, axes=planned.record.axes, width=width)
 
 
@@ -103,38 +102,6 @@ def _listed(axis: str, name: str, variables: Mapping[str, Any]) -> list[Any]:
         raise UnsupportedOption(f"The variable {name} is not a list", option=axis, value=name, hint=step) from None
 
 
-def headline(planned: SweepPlan, estimate: SweepEstimate) -> str:
-    """Return the plan on one line: how many images of which axes, how many exist already, the price, and the usual time."""
-    axes = axes_text(planned.record.axes)
-    each = f", {planned.repeat} of each" if planned.repeat > 1 and axes else ""
-    facts = [pluralize(planned.pictures, "picture") + (f": {axes}{each}" if axes else "")]
-    if estimate.existing:
-        facts.append(f"{estimate.existing} exist already")
-    if estimate.pending:
-        facts.append(f"{estimate.pending} submitted before and not sent again")
-    if estimate.existing or estimate.pending:
-        facts.append(f"{estimate.new} to make")
-    if estimate.new:
-        facts.append(price_words(estimate))
-        facts.append("usual time not known yet" if estimate.typical is None else f"usually {span(*estimate.typical)} each")
-    return " · ".join(facts)
-
-
-def price_words(estimate: SweepEstimate) -> str:
-    """Return the price of the new images, each currency by itself, with what is unknown."""
-    parts = [str(cost) for cost in estimate.price]
-    if estimate.unknown:
-        parts.append(f"{estimate.unknown} of unknown price" if parts else "cost unknown")
-    if estimate.free:
-        parts.append(f"{estimate.free} free in the sandbox" if parts else "the sandbox, nothing is charged")
-    return " + ".join(parts)
-
-
-def _title(planned: SweepPlan) -> str:
-    axes = axes_text(planned.record.axes)
-    return f"{pluralize(planned.pictures, 'picture')}" + (f" of {axes}" if axes else f": {truncate(planned.request.prompt)}")
-
-
 def _left_out(planned: SweepPlan) -> Iterator[str]:
     if planned.impossible:
         yield f"Left out, not possible ({len(planned.impossible)} of {planned.combinations} combinations):"
@@ -162,7 +129,7 @@ def _dry_page(planned: SweepPlan, estimate: SweepEstimate, settings: Settings) -
     ]
     warnings = list(dict.fromkeys(warning for request in combinations for warning in request.plan.warnings))
     more = [f"and {len(combinations) - _DRY_ROWS} more combinations"] if len(combinations) > _DRY_ROWS else []
-    lead = Note(f"Dry run: nothing was sent, nothing is charged. {headline(planned, estimate)}")
+    lead = Note(f"Dry run: nothing was sent, nothing is charged. {sweep_text.headline(planned, estimate)}")
     wrong = [Note(refused(why)) for why in folders.problems(settings)]
     notes = map(Note, [*more, *_left_out(planned), *_uploads(combinations, settings), *warnings[:_REASONS]])
     return Page(lead, *wrong, Table((*names, "prompt", "made by", "pixels", "price"), rows), *notes)

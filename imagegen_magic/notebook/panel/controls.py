@@ -10,6 +10,7 @@ import ipywidgets  # type: ignore[import-untyped]  # it ships no types
 
 from imagegen_magic.engine import loop
 from imagegen_magic.notebook.progress import renderers
+from imagegen_magic.notebook.widgets.fold import Fold
 
 OnChange = Callable[[str, Any], None]
 
@@ -19,6 +20,15 @@ def box(name: str, *children: Any) -> Any:
     made = ipywidgets.Box(children)
     made.add_class(f"imagegen-{name}")
     return made
+
+
+def fold(title: str, *children: Any, on_unfold: Callable[[], None] | None = None) -> tuple[Fold, Any]:
+    """Return the head of a group, and the box of the head and the group; `on_unfold` is called when the user unfolds it."""
+    head = Fold(title=title)
+    observed(head, title, lambda _, unfolded: on_unfold() if unfolded and on_unfold else None, "unfolded")
+    group = box("stack", *children)
+    group.add_class("imagegen-fold-body")
+    return head, box("fold", head, group)
 
 
 def html(value: str = "") -> Any:
@@ -72,3 +82,12 @@ def update(widget: Any, **traits: Any) -> None:
 def set_visible(widget: Any, visible: bool) -> None:
     """Show or hide a widget."""
     update(widget.layout, display=None if visible else "none")
+
+
+def choose(dropdown: Any, options: tuple[tuple[str, str], ...], value: str) -> None:
+    """Show these options of a dropdown, as (label, value), and this value."""
+    if dropdown.options != options or dropdown.value != value:
+        with dropdown.hold_sync():
+            if dropdown.options != options:
+                dropdown.options = options
+            dropdown.value = value

@@ -16,10 +16,12 @@ from imagegen_magic.notebook.widgets.choice import Choice
 from imagegen_magic.notebook.widgets.ratio_picker import RatioPicker
 from imagegen_magic.providers.alternatives import Validation, Value
 from imagegen_magic.providers.model import VALUE_LISTS
+from imagegen_magic.request import ImageRequest
 
 _LABELS = {"output_format": "Format"}
 _BY_SIZE = {"value": "", "label": "default", "reason": ""}  # the resolution that follows from the size
 _MOST = 10_000  # pictures
+_COMMON = ("resolution", "quality")  # bars that are always visible; the others are folded
 
 
 class Form:
@@ -45,15 +47,18 @@ class Form:
         self.target = controls.box("stack", controls.box("knobs", self.gateway, self.model), self.sandbox, self._note)
         shape = controls.box("stack", controls.html('<h3 class="imagegen-heading">Aspect ratio</h3>'), self.ratio)
         self.parameters = ParameterFields(on_change)
-        knobs = controls.box("knobs", *self.bars.values(), self.number, self.compression)
-        self.options = controls.box("column", shape, knobs, self.parameters.widget)
+        knobs = controls.box("knobs", *(self.bars[name] for name in _COMMON), self.number)
+        self.options = controls.box("column", shape, knobs, self.parameters.common)
+        folded = controls.box("knobs", *(bar for name, bar in self.bars.items() if name not in _COMMON), self.compression)
+        self._more, self.more = controls.fold("More options", folded, self.parameters.further, self.parameters.extra)
+        self._problems: set[str] = set()
 
     def draw(self, state: PanelState) -> None:
         """Show the state; on the engine's loop, or before events are handled."""
         validation, request = state.validation, state.request
         providers, models = state.providers.values(), state.provider.models
-        _choose(self.gateway, tuple((_title(provider), provider.name) for provider in providers), state.provider.name)
-        _choose(self.model, tuple((model.label, model.name) for model in models), validation.model.name)
+        controls.choose(self.gateway, tuple((_title(provider), provider.name) for provider in providers), state.provider.name)
+        controls.choose(self.model, tuple((model.label, model.name) for model in models), validation.model.name)
         controls.update(self.sandbox, value=state.sandbox)
         note = validation.model.note
         controls.update(self._note, value=f'<div class="imagegen-quiet">{escape(note[:1].upper() + note[1:])}</div>')
@@ -67,6 +72,19 @@ class Form:
         controls.update(self.number, value=request.n if isinstance(request.n, int) and 1 <= request.n <= _MOST else 1)
         self._draw_compression(request.output_compression, validation)
         self.parameters.draw(validation.model, {**request.extra, **request.parameters})
+        self._draw_fold(request, validation)
+
+    def _draw_fold(self, request: ImageRequest, validation: Validation) -> None:
+        """Show in the head what is set among the folded options, and unfold them when one of them is refused."""
+        folded = [name for name in self.bars if name not in _COMMON] + ["output_compression"]
+        common = {name for name, field in self.parameters.fields.items() if field in self.parameters.common.children}
+        chosen = {_label(name): getattr(request, name) for name in folded}
+        chosen |= {_label(name): value for name, value in {**request.extra, **request.parameters}.items() if name not in common}
+        controls.update(self._more, summary=", ".join(f"{name} {value}" for name, value in chosen.items() if value is not None))
+        problems = {problem.option for problem in validation.problems} - {"prompt", "size", "n", *_COMMON, *common}
+        if problems - self._problems:
+            controls.update(self._more, unfolded=True)
+        self._problems = problems
 
     def _draw_ratio(self, state: PanelState, validation: Validation) -> None:
         model = validation.model
@@ -89,12 +107,8 @@ class Form:
         )
 
 
-def _choose(dropdown: Any, options: tuple[tuple[str, str], ...], value: str) -> None:
-    if dropdown.options != options or dropdown.value != value:
-        with dropdown.hold_sync():
-            if dropdown.options != options:
-                dropdown.options = options
-            dropdown.value = value
+def _label(name: str) -> str:
+    return _LABELS.get(name, name.replace("output_", "").replace("_", " ")).lower()
 
 
 def _title(provider: Any) -> str:

@@ -23,6 +23,7 @@ from imagegen_magic.notebook.panel.gallery import ImageStore
 from imagegen_magic.notebook.panel.runs import Run
 from imagegen_magic.notebook.panel.state import PanelState, read, request_of
 from imagegen_magic.notebook.panel.summary import Usual
+from imagegen_magic.notebook.panel.sweep import PanelSweep
 from imagegen_magic.notebook.panel.view import PanelEvents, View
 from imagegen_magic.notebook.widgets.errors import report_errors
 from imagegen_magic.notebook_folder import NotebookFolder
@@ -34,6 +35,7 @@ from imagegen_magic.studies.history.provenance import Recollection
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job
+    from imagegen_magic.engine.ledger.sweeps import SweepRecord
 
 _TICK = 0.2  # seconds between two drawings of the runs
 
@@ -61,7 +63,9 @@ class Panel(ProcessBound):
         self._sheets: list[tuple[Canvas, str]] = []
         self._thumbnails: dict[str, str] = {}
         self._usual: Usual = None
+        self._sweep = PanelSweep(self._state)
         self._ticker: asyncio.Task[None] | None = None
+        self._planning: asyncio.Task[None] | None = None
         self._unconfirmed: tuple[str, bool, ImageRequest] | None = None  # the request whose confirmation is pending
         self.value: Generation | None = None
 
@@ -143,7 +147,9 @@ class Panel(ProcessBound):
             generate_clicked=self._handler(self._generate),
             fixes_accepted=self._handler(self._apply_fixes),
             balance_clicked=self._handler(self._ask_balance),
-            compare_clicked=self._handler(self._compare),
+            compare_unfolded=self._handler(self._draw),
+            sweep_changed=self._handler(self._set_sweep),
+            sweep_started=self._handler(self._start_sweep),
             key_entered=lambda secret: self._submit(self._store_key(credentials.Key(secret))),
             image_action=self._handler(self._act),
             gallery_turned=self._handler(self._turn_gallery),
@@ -182,10 +188,19 @@ class Panel(ProcessBound):
             await self._state.ask_balance()
         await self._draw()
 
-    async def _compare(self) -> None:
-        await asyncio.to_thread(self._state.compare)
-        if not self._state.offers:
-            self._show_message("No service with a key can make exactly this. Nothing was sent.")
+    async def _set_sweep(self, control: str, value: Any) -> None:
+        self._sweep.set(control, value)
+        await self._draw()
+
+    async def _start_sweep(self) -> None:
+        if not self._sweep.is_planned:
+            await asyncio.to_thread(self._sweep.make_plan)
+        if question := self._sweep.question():
+            self._show_message(question)
+            return
+        self._show_message("")
+        job, planned = await asyncio.to_thread(self._sweep.start, self._folder.path)
+        loop.submit(self._follow(job, planned.record))
         await self._draw()
 
     async def _store_key(self, key: credentials.Key) -> None:
@@ -219,9 +234,9 @@ class Panel(ProcessBound):
         self._unconfirmed = chosen
         return f"This is {reasons}. Nothing was sent: press Generate again to make {'it' if plan and plan.count == 1 else 'them'}."
 
-    async def _follow(self, job: Job) -> None:
-        """Follow a run: its row, its images, its Generation."""
-        run = Run(job)
+    async def _follow(self, job: Job, sweep: SweepRecord | None = None) -> None:
+        """Follow a run: its row, its images, its Generation, which is a SweepResult for a sweep."""
+        run = Run(job, sweep)
         self._runs.insert(0, run)
         self._tick()
         async for image in run.pictures():
@@ -247,7 +262,7 @@ class Panel(ProcessBound):
             self._runs = [run for run in self._runs if not run.is_over(now)]
             if self._view is not None:
                 self._view.draw_runs(self._runs, now)
-            if all(run.failed for run in self._runs):
+            if all(run.settled for run in self._runs):
                 return
             await asyncio.sleep(_TICK)
 
@@ -270,11 +285,25 @@ class Panel(ProcessBound):
     async def _draw(self) -> None:
         if self._view is None:
             return
-        self._view.draw(self._state, self._usual)
+        self._view.draw(self._state, self._usual, self._sweep)
+        if self._planning is None or self._planning.done():
+            self._planning = asyncio.create_task(self._report_errors(self._plan()))
         usual = await self._waiting_time()
         if usual != self._usual and self._view is not None:
             self._usual = usual
-            self._view.draw(self._state, usual)
+            self._view.draw(self._state, usual, self._sweep)
+
+    async def _plan(self) -> None:
+        """Make the plans that are visible and not of the current choice: of the sweep, and of other services."""
+        while self._view is not None and (make := self._outdated()):
+            await asyncio.to_thread(make)
+            if self._view is not None:
+                self._view.draw(self._state, self._usual, self._sweep)
+
+    def _outdated(self) -> Callable[[], None] | None:
+        if not self._sweep.is_planned:
+            return self._sweep.make_plan
+        return self._state.compare if self._view and self._view.compares and not self._state.is_compared else None
 
     async def _waiting_time(self) -> Usual:
         """Return the usual duration of a task like the chosen one, from history."""

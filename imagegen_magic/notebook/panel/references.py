@@ -47,15 +47,19 @@ class References:
         self._rows, self._mask_row, self._painter_box = (controls.box("stack") for _ in range(3))
         self._error = controls.html()
         text = {"placeholder": _PLACEHOLDER, "continuous_update": False}
-        self.field = controls.field(ipywidgets.Text, "References", "grow", "references", self._add, **text)
+        self.field = controls.field(ipywidgets.Text, "Add a reference", "grow", "references", self._add, **text)
         self.mask_field = controls.field(ipywidgets.Text, "Mask", "grow", "mask", self._add, **text)
-        self.widget = controls.box("stack", self.field, self._rows, self.mask_field, self._mask_row, self._error, self._painter_box)
+        parts = (self.field, self._rows, self.mask_field, self._mask_row, self._error, self._painter_box)
+        self._head, self.widget = controls.fold("References and mask", *parts)
 
     def draw(self, references: tuple[Source, ...], most: int, *, mask: Source | None = None, masks: bool = False) -> None:
         """Show these references and this mask; hide all of it if the model takes none and there are none."""
         controls.set_visible(self.widget, bool(most or references or mask))
-        text = f"References: {len(references)} of at most {most}" if references else f"References: at most {most}"
-        controls.update(self.field, description=text, disabled=len(references) >= most)
+        given = f"{len(references)} of at most {most}" if references else f"at most {most}"
+        controls.update(self._head, summary=given if mask is None else f"{given}, with a mask")
+        if len(references) > len(self._references) or (mask is not None and self._mask is None):
+            controls.update(self._head, unfolded=True)
+        controls.update(self.field, disabled=len(references) >= most)
         controls.set_visible(self.mask_field, masks and bool(references) and mask is None)
         before = self._references, self._mask, self._can_mask
         self._references, self._mask, self._can_mask = references, mask, masks

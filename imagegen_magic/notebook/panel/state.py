@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -22,7 +23,7 @@ from imagegen_magic.providers.describe import shown
 from imagegen_magic.request import ImageRequest, LocalImage, is_blank, with_parameters
 from imagegen_magic.result import GeneratedImage
 
-_ALWAYS_SET = ("prompt", "unchecked")  # options without a value that a model chooses
+_ALWAYS_SET = ("prompt", "unchecked", "extra")  # options without a value that a model chooses
 _FIELDS = {field.name for field in fields(ImageRequest)}
 
 
@@ -32,7 +33,7 @@ class PanelState:
     def __init__(self, settings: Settings, request: ImageRequest, provider: str | None, sandbox: bool | None) -> None:
         self.settings = settings
         self.providers = {one.name: one for one in endpoints.known(settings)}
-        self._job_settings = replace(
+        self.job_settings = replace(
             settings,
             values={name: one for name, one in settings.values.items() if name not in REQUEST_OPTIONS},
             errors={name: one for name, one in settings.errors.items() if name not in REQUEST_OPTIONS},
@@ -126,7 +127,7 @@ class PanelState:
     async def ask_balance(self) -> None:
         """Ask the chosen gateway what the account has. Raises like `api.balance`."""
         name = self.provider.name
-        found = await api.balance(name, settings=self._job_settings.replace("the panel", sandbox=False))
+        found = await api.balance(name, settings=self.job_settings.replace("the panel", sandbox=False))
         self._balance = (name, str(found))
 
     @property
@@ -136,6 +137,11 @@ class PanelState:
         return found if request == self._comparable else []
 
     @property
+    def is_compared(self) -> bool:
+        """Whether `offers` are those of the current request."""
+        return self._offers[0] == self._comparable
+
+    @property
     def _comparable(self) -> ImageRequest:
         """The current request for any service: its prompt changes no price."""
         return replace(self.request, model=None, prompt="a picture")
@@ -143,7 +149,7 @@ class PanelState:
     def compare(self) -> None:
         """Find the services with a key that can make the current request. Sends nothing; may read files."""
         request = self._comparable
-        self._offers = (request, offers(request, self._job_settings))
+        self._offers = (request, offers(request, self.job_settings))
 
     @property
     def missing_key(self) -> str:
@@ -172,7 +178,7 @@ class PanelState:
             raise UnsupportedOption("There is no prompt", option="prompt", value="", hint="describe the picture")
         self._balance = ("", "")  # no longer up to date
         return api.start(
-            self.request, provider=self.provider.name, sandbox=self.sandbox, settings=replace(self._job_settings, folder=folder)
+            self.request, provider=self.provider.name, sandbox=self.sandbox, settings=replace(self.job_settings, folder=folder)
         )
 
 
@@ -189,10 +195,21 @@ def request_of(options: Mapping[str, Any]) -> ImageRequest:
 
 
 def read(option: str, value: Any) -> Any:
-    """Return the value of a control as a value of a request; empty is the model's default."""
+    """Return the value of a control as a value of a request; empty is the default. Raises UnsupportedOption for unreadable fields."""
+    if option == "extra" and isinstance(value, str):
+        return _fields_of(value)
     if option in ("n", "output_compression") and isinstance(value, str):
         try:
             return readers.whole(value)
         except ValueError:
             return value.strip() or None
     return None if value == "" and option != "prompt" else value
+
+
+def _fields_of(text: str) -> dict[str, Any]:
+    """Return fields typed as `NAME=VALUE NAME=VALUE`; a value is JSON if it can be read as such, else text."""
+    try:
+        return dict(map(readers.pair, shlex.split(text)))
+    except ValueError:
+        hint = 'type them as NAME=VALUE, as in seed=7 "style=oil painting"'
+        raise UnsupportedOption(f"{shown(text)} are no fields", option="extra", value=text, hint=hint) from None

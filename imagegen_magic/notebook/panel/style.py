@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imagegen_magic.notebook.panel.static_sheet import HIDE_SHEET, PANEL_CLASS
-from imagegen_magic.notebook.progress import html
+from imagegen_magic.notebook.progress import html, sweep_grid
 
 _RULES = """
 .PANEL{display:block;container-type:inline-size;box-sizing:border-box;width:100%;margin:0;padding:2px;overflow:visible;
@@ -20,6 +20,16 @@ _RULES = """
 .PANEL .imagegen-column>*{flex:none;min-width:0}
 .PANEL .imagegen-knobs{display:flex;flex-flow:row wrap;gap:12px 20px;width:auto;margin:0;overflow:visible;align-items:flex-start}
 .PANEL .imagegen-stack{display:flex;flex-direction:column;gap:6px;width:auto;margin:0;overflow:visible}
+.PANEL .imagegen-fold,.PANEL .imagegen-folds{display:block;width:auto;margin:0;overflow:visible}
+.PANEL .imagegen-fold{border-top:1px solid var(--jp-border-color2,rgba(127,127,127,.3))}
+.PANEL .imagegen-folds{border-bottom:1px solid var(--jp-border-color2,rgba(127,127,127,.3))}
+.PANEL .imagegen-fold>.imagegen-fold-body{gap:12px;padding:2px 0 16px}
+.PANEL .imagegen-fold-body>:is(.imagegen-stack:empty,.widget-html:has(>.widget-html-content:empty)){display:none}
+.PANEL .imagegen-fold:not(:has(.imagegen-fold-button[aria-expanded="true"]))>.imagegen-fold-body{display:none}
+.PANEL .imagegen-grid{display:block;width:auto;margin:0;overflow:visible}
+.PANEL .imagegen-mosaic{flex-wrap:wrap}.PANEL .imagegen-mosaic b{max-width:9em}
+.PANEL .imagegen-mosaic span{align-self:end;font-size:var(--jp-ui-font-size0,11px);white-space:normal;overflow-wrap:anywhere}
+@container (max-width:560px){.PANEL .imagegen-mosaic b{flex-basis:100%;max-width:none}.PANEL .imagegen-mosaic b:empty{display:none}}
 .PANEL .imagegen-line{display:flex;flex-flow:row wrap;gap:4px 10px;width:auto;margin:0;overflow:visible;align-items:center}
 .PANEL .imagegen-line>.widget-html{flex:1 1 300px;min-width:0}
 .PANEL .imagegen-field{display:flex;flex-direction:column;align-items:stretch;margin:0;width:auto;height:auto;overflow:visible}
@@ -32,7 +42,8 @@ _RULES = """
  background-image:linear-gradient(45deg,transparent 50%,currentColor 50%),linear-gradient(135deg,currentColor 50%,transparent 50%);
  background-position:calc(100% - 15px) 12px,calc(100% - 10px) 12px}
 .PANEL .imagegen-field>input::placeholder{color:var(--jp-ui-font-color2,#6f6f6f);opacity:.9}
-.PANEL .imagegen-knobs>.imagegen-grow{flex:1 1 150px}.PANEL .imagegen-knobs>.imagegen-narrow{flex:0 0 88px}
+.PANEL .imagegen-knobs>.imagegen-grow{flex:1 1 150px}
+.PANEL .imagegen-knobs>.imagegen-wide{flex:2 1 200px}.PANEL .imagegen-knobs>.imagegen-narrow{flex:0 0 88px}
 .PANEL .imagegen-stack>.jupyter-button{align-self:flex-start}
 .PANEL .widget-checkbox{width:auto;height:auto;margin:0;overflow:visible}
 .PANEL .widget-checkbox label{display:flex;align-items:center;width:auto;height:auto;
@@ -67,4 +78,4 @@ _RULES = """
 .PANEL .jp-OutputPrompt{display:none}
 """.replace("PANEL", PANEL_CLASS)
 
-STYLE = html.STYLE + HIDE_SHEET + f"<style>{_RULES}</style>"
+STYLE = html.STYLE + sweep_grid.STYLE + HIDE_SHEET + f"<style>{_RULES}</style>"

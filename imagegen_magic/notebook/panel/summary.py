@@ -43,7 +43,7 @@ def html(plan: Plan, usual: Usual, *, sandbox: bool, balance: str = "") -> str:
 def offers_html(found: Sequence[Offer], chosen: str) -> str:
     """Return the services that can make the request as a table, the cheapest first; the `chosen` one stands out."""
     if not found:
-        return ""
+        return '<div class="imagegen-quiet">No service with a key can make exactly this.</div>'
     head = "".join(f"<th scope='col'>{name}</th>" for name in ("service", "model", "pixels", "price", "usual time"))
     rows = "".join(_offer_row(offer, stands_out=offer.provider.name == chosen) for offer in found)
     caption = "Services that can make this"

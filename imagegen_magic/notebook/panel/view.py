@@ -19,6 +19,8 @@ from imagegen_magic.notebook.panel.state import PanelState
 from imagegen_magic.notebook.panel.static_sheet import PANEL_CLASS
 from imagegen_magic.notebook.panel.style import STYLE
 from imagegen_magic.notebook.panel.summary import Usual
+from imagegen_magic.notebook.panel.sweep import PanelSweep
+from imagegen_magic.notebook.panel.sweep_form import SweepForm
 from imagegen_magic.notebook.progress import renderers
 from imagegen_magic.notebook.widgets.key_field import KeyField
 from imagegen_magic.notebook.widgets.prompt import Prompt
@@ -33,15 +35,16 @@ class PanelEvents(NamedTuple):
     generate_clicked: Callable[[str], None]  # the prompt
     fixes_accepted: Callable[[], None]
     balance_clicked: Callable[[], None]
-    compare_clicked: Callable[[], None]
+    compare_unfolded: Callable[[], None]
     key_entered: Callable[[str], None]
+    sweep_changed: Callable[[str, Any], None]  # a control of the sweep, and its value
+    sweep_started: Callable[[], None]
     image_action: Callable[[str, Any], None]  # the action of the gallery, and the image's id
     gallery_turned: Callable[[str, Any], None]  # `page` or `selected`, and its value
     run_dismissed: Callable[[Run], None]
 
 
 _BALANCE = "Balance"
-_COMPARE = "Which of your services can make exactly this, and for how much; nothing is sent"
 _ANYWAY = "Send what the model's page refuses; the service may refuse it or answer with something else"
 
 
@@ -56,9 +59,9 @@ class View:
         self._summary, self._problems, self._message = (controls.html() for _ in range(3))
         self._balance = controls.button(_BALANCE, events.balance_clicked, tooltip="Ask the service what the account has; costs nothing")
         self._balance.add_class("imagegen-small")
-        self._compare = controls.button("Compare services", events.compare_clicked, tooltip=_COMPARE)
-        self._compare.add_class("imagegen-small")
         self._offers = controls.html()
+        self._compare, self._offers_box = controls.fold("Compare services", self._offers, on_unfold=events.compare_unfolded)
+        self._sweep = SweepForm(events.sweep_changed, events.sweep_started)
         self._fix = controls.button("", events.fixes_accepted)
         self._fix.add_class("imagegen-fix")
         self._unchecked = False
@@ -77,19 +80,25 @@ class View:
         self.show_message("")
 
     def _layout(self) -> Any:
-        self._price = controls.box("line", self._summary, self._compare, self._balance)
-        request = controls.box("stack", self._prompt, self._price, self._offers, self._problems, self._fix, self._anyway)
+        self._price = controls.box("line", self._summary, self._balance)
+        request = controls.box("stack", self._prompt, self._price, self._problems, self._fix, self._anyway)
         request.add_class("imagegen-first")
         for part in (self._runs, self._messages):
             part.add_class("imagegen-second")
-        left = controls.box("sides", request, self.form.target, self._key_box, self.form.options, self._references.widget)
+        folds = controls.box("folds", self.form.more, self._references.widget, self._sweep.widget, self._offers_box)
+        left = controls.box("sides", request, self.form.target, self._key_box, self.form.options, folds)
         right = controls.box("sides", self._runs, self._messages, self.gallery_view.widget)
         root = ipywidgets.Box([controls.html(STYLE), controls.box("columns", left, right)])
         root.add_class(PANEL_CLASS)
         root.children[0].value += static_sheet.hide(root.model_id)
         return root
 
-    def draw(self, state: PanelState, usual: Usual) -> None:
+    @property
+    def compares(self) -> bool:
+        """Whether the comparison of the services is visible."""
+        return bool(self._compare.unfolded)
+
+    def draw(self, state: PanelState, usual: Usual, sweep: PanelSweep) -> None:
         """Show the state, and what a request would do."""
         validation, request = state.validation, state.request
         model, problems = validation.model, validation.problems
@@ -99,8 +108,8 @@ class View:
         controls.update(self._prompt, value=request.prompt, limit=model.max_prompt or 0, ready=not reason, why=reason)
         controls.update(self._summary, value="" if problems else _summary(state, usual))
         controls.set_visible(self._balance, state.reports_balance)
-        controls.update(self._offers, value=summary.offers_html(state.offers, state.provider.name))
-        controls.set_visible(self._offers, bool(state.offers))
+        controls.update(self._offers, value=summary.offers_html(state.offers, state.provider.name) if state.is_compared else "")
+        self._sweep.draw(sweep)
         controls.set_visible(self._price, not problems)
         controls.update(self._problems, value=controls.alert(problem.text for problem in problems))
         controls.set_visible(self._problems, bool(problems))

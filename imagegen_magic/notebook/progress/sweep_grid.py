@@ -39,12 +39,15 @@ _CLASSES = {"planned": "", "fetching": "f", "saved": "d", "failed": "x", "left":
 
 
 class SweepGrid:
-    """The grid of one job: `axes` with their values, and the combination of each task in the order of the job."""
+    """The grid of one job: `axes` with their values, and the combination of each task in the order of the job.
 
-    def __init__(self, axes: Mapping[str, Sequence[str]], combinations: Sequence[Mapping[str, str]]) -> None:
+    An axis of at most `columns` values is across the top.
+    """
+
+    def __init__(self, axes: Mapping[str, Sequence[str]], combinations: Sequence[Mapping[str, str]], columns: int = 10) -> None:
         self.pictures = len(combinations) <= MAX_PICTURES
         self._axes = axes
-        self._across = _across(axes) if self.pictures else ""
+        self._across = _across(axes, columns) if self.pictures else ""
         down = [name for name in axes if name != self._across] if self.pictures else list(axes)[:1]
         self._rows = list(itertools.product(*(axes[name] for name in down)))
         if not self.pictures and len(self._rows) > _MOST_ROWS:
@@ -98,9 +101,9 @@ class SweepGrid:
         return f'<div class="imagegen-mosaic"><b {width} title="{escape(short(label))}">{escape(shown)}</b>{cells}</div>'
 
 
-def _across(axes: Mapping[str, Sequence[str]]) -> str:
+def _across(axes: Mapping[str, Sequence[str]], columns: int) -> str:
     """Return the axis across the top: the longest one that fits the page."""
-    fitting = [name for name in axes if len(axes[name]) <= 10]
+    fitting = [name for name in axes if len(axes[name]) <= columns]
     return max(fitting, key=lambda name: len(axes[name]), default="")
 
 

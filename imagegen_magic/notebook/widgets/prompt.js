@@ -1,19 +1,22 @@
 // The prompt's field. The text is sent to the model a moment after the last key, and with each click on Generate.
 
 const PAUSE = 200; // ms
+const BUSY = 700; // ms without a confirmation, after which the kernel is busy with a cell
 
 function render({ model, el }) {
   const id = uniqueId("imagegen-prompt");
   const text = make("textarea", { id, class: "imagegen-input", rows: 3, spellcheck: "true", placeholder: "What shall the picture show?", "aria-describedby": `${id}-count` });
   const button = make("button", { type: "button", class: "imagegen-primary" }, "Generate");
   const keys = make("span", { class: "imagegen-prompt-keys", "aria-hidden": "true" }, /Mac/.test(navigator.platform) ? "⌘ Enter" : "Ctrl + Enter");
+  const waiting = make("span", { class: "imagegen-prompt-waiting", role: "status" });
   const count = make("span", { id: `${id}-count`, class: "imagegen-prompt-count" });
   el.classList.add("imagegen-widget", "imagegen-prompt");
   el.setAttribute("data-lm-suppress-shortcuts", "true"); // Ctrl+Enter would run the cell
-  el.append(make("label", { for: id }, "Prompt"), text, make("div", { class: "imagegen-prompt-foot" }, button, keys, count));
+  el.append(make("label", { for: id }, "Prompt"), text, make("div", { class: "imagegen-prompt-foot" }, button, keys, waiting, count));
   keepKeys(el);
 
   let timer = 0;
+  const clicks = new Map(); // those that the kernel has not read, with their timers
   let edited = false; // since the text was last equal to the model's
 
   function grow() {
@@ -39,8 +42,24 @@ function render({ model, el }) {
 
   // A disabled button sends too: the panel answers with the reason.
   function generate() {
-    model.send({ event: "generate", prompt: text.value });
+    const click = uniqueId("click");
+    clicks.set(click, setTimeout(() => drawWaiting(click), BUSY));
+    model.send({ event: "generate", prompt: text.value, click });
     store();
+  }
+
+  function drawWaiting(late = null) {
+    if (late) clicks.set(late, 0);
+    const number = [...clicks.values()].filter((timer) => timer === 0).length;
+    waiting.textContent = number ? `${number > 1 ? `${number} requests wait` : "waits"} for the running cell` : "";
+    keys.hidden = number > 0;
+  }
+
+  function received(message) {
+    if (!clicks.has(message.received)) return;
+    clearTimeout(clicks.get(message.received));
+    clicks.delete(message.received);
+    drawWaiting();
   }
 
   // A text that is being edited is newer than the model's.
@@ -80,9 +99,10 @@ function render({ model, el }) {
   text.value = model.get("value");
   draw();
 
-  const stopListening = listen(model, { "change:value": valueChanged, "change:limit": draw, "change:ready": draw, "change:why": draw });
+  const stopListening = listen(model, { "change:value": valueChanged, "change:limit": draw, "change:ready": draw, "change:why": draw, "msg:custom": received });
   return () => {
     clearTimeout(timer);
+    for (const late of clicks.values()) clearTimeout(late);
     observer.disconnect();
     stopListening();
   };

@@ -14,7 +14,8 @@ class Prompt(BaseWidget):
     """A text and the button below it, which calls `on_generate` with the text, in the kernel's threads.
 
     The call has the last letters even if the trait is not synchronised yet. `limit` is the maximum of code points (0: none);
-    `ready` is whether the button works, `why` the reason if not.
+    `ready` is whether the button works, `why` the reason if not. The page gets a confirmation of each click. Without subshells the
+    kernel reads a click only after the running cell: the page then shows that it waits.
     """
 
     _esm, _css = front_end("prompt")
@@ -31,3 +32,4 @@ class Prompt(BaseWidget):
     def _on_message(self, message: dict[str, Any], buffers: list[Any]) -> None:
         if message.get("event") == "generate":
             self._on_generate(str(message.get("prompt", "")))
+            self.send({"received": message.get("click")})

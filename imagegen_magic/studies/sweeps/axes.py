@@ -177,6 +177,11 @@ def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(distinct)
 
 
+def placeholders(prompt: str) -> tuple[str, ...]:
+    """Return the names that stand in a prompt as `{{name}}`, each once."""
+    return tuple(dict.fromkeys(name for name in _PLACEHOLDER.findall(prompt) if name.isidentifier()))
+
+
 @dataclass(frozen=True, slots=True)
 class Template(Record):
     """A prompt with placeholders: its `parts` are text and, at odd positions, the name of a placeholder."""
