@@ -217,6 +217,8 @@ class TestWhatStays:
         for left, right in ((a, b), (b, c)):
             loop.run(add_vote(api.ledger(), Vote(left, right, left)))
         delete(a)
+        with pytest.raises(LookupError):
+            loop.run(set_note(api.ledger(), a, SECRET))
         assert [(vote.left, vote.right) for vote in loop.run(votes_between(api.ledger(), [b, c]))] == [(b, c)]
 
     def test_a_sweep_keeps_its_axes_until_its_last_picture_is_deleted(self):
@@ -294,9 +296,7 @@ class TestTheCommand:
         shell.run(f"%imagegen delete {image.id}")
         page, note = shell.shown()
         assert "Goes: 1 picture with sidecar, stars, tags and notes; the prompt, settings and search entry of 1 request." in page
-        assert (
-            "Stays: what was paid (cost unknown), as a sum without words. Notebooks, exports and the service keep their own copies" in page
-        )
+        assert "Stays: what was paid (cost unknown), as a sum without words. Notebooks, IPython's input history, exports" in page
         assert "the sandbox for eight days" in page
         assert "&lt;b&gt;red" in shell.shown("text/html")[0]
         assert shell.asked == ["Delete it for good? [y/N] "]
@@ -345,6 +345,19 @@ class TestTheCommand:
         assert f"@{image.id}, deleted (reference)" in shell.shown()[0]
         with pytest.raises(UnsupportedOption, match=f"Picture @{image.id} was deleted on 20"):
             shell.run(f"%imagegen --sandbox --ref @{image.id} the fox again")
+
+    def test_a_vote_leaves_deleted_pictures_out(self, shell, capsys):
+        """Of a variable that still holds them."""
+        foxes = saved("foxes", count=3)
+        shell.shell.user_ns.update(foxes=foxes)
+        for winner in (0, 1):
+            loop.run(add_vote(api.ledger(), Vote(foxes[1].id, foxes[2].id, foxes[1 + winner].id)))
+        delete(foxes[0].id)
+        shell.run("%imagegen vote foxes")
+        assert "Ranking of 2 pictures by 2 votes" in capsys.readouterr().out
+        delete(foxes[1].id)
+        with pytest.raises(UsageError, match="foxes holds 1 picture that is not deleted: a vote needs at least two"):
+            shell.run("%imagegen vote foxes")
 
     @pytest.mark.parametrize("words", ["delete the background of this picture", "delete the background", "delete: a poster", "delete it."])
     def test_a_prompt_that_begins_with_delete_stays_a_prompt(self, shell, words):

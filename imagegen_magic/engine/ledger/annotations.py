@@ -67,7 +67,8 @@ def normalize_tag(tag: str) -> str:
 
 async def _change(ledger: LedgerFile, picture: int, query: str, values: Sequence[tuple[object, ...]]) -> None:
     def work(connection: sqlite3.Connection) -> None:
-        if not connection.execute("SELECT 1 FROM pictures WHERE id = ?", (picture,)).fetchone():
+        kept = "SELECT 1 FROM pictures WHERE id = ? AND id NOT IN (SELECT picture FROM deletions)"
+        if not connection.execute(kept, (picture,)).fetchone():
             raise LookupError(f"there is no picture {picture}")
         connection.executemany(query, values)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from imagegen_magic.result import GeneratedImage
 
 _SHOWN = 20  # pictures in the table, ids in a sentence
-_ELSEWHERE = "Notebooks, exports and the service keep their own copies"
+_ELSEWHERE = "Notebooks, IPython's input history, exports and the service keep their own copies"
 _SANDBOX = ", the sandbox for eight days"
 
 

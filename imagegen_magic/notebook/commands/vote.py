@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import UsageError
 
 from imagegen_magic.engine import api, loop
+from imagegen_magic.engine.ledger.deletion import deleted_among
 from imagegen_magic.engine.ledger.sweeps import combinations_of
 from imagegen_magic.engine.ledger.votes import Vote, add_vote, delete_vote, votes_between
 from imagegen_magic.errors import ImageGenError
@@ -43,8 +44,11 @@ def vote(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
         raise UsageError(f"{arguments[0]} is not a variable: %imagegen vote NAME takes the variable of a sweep or of a list of pictures.")
     name = arguments[0] if arguments else "_imagegen"
     images, value = image_selector.variable_images(context, name)
+    deleted = loop.run(deleted_among(api.ledger(context.settings()), [image.id for image in images]))
+    images = tuple(image for image in images if image.id not in deleted)
     if len(images) < 2:
-        raise UsageError(f"{name} holds one picture: a vote needs at least two.")
+        left = " that is not deleted" if deleted else ""
+        raise UsageError(f"{name} holds {pluralize(len(images), 'picture')}{left}: a vote needs at least two.")
     if len(images) > ranking.MAX_IMAGES:
         raise UsageError(
             f"{name} holds {len(images)} pictures: a vote takes at most {ranking.MAX_IMAGES}. "
