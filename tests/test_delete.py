@@ -420,7 +420,12 @@ def test_a_request_that_fails_keeps_its_charge():
     saved("another")
     failed, made = (task.row for task in loop.run(ledger.tasks()))
     loop.run(ledger.set_state(failed, "failed", error=LedgerError(f"no {SECRET}", charge="no")))
+    (key,) = (task.idempotency_key for task in loop.run(ledger.tasks(rows=[failed])))
+    answer = load_settings().home / "spool" / f"{key}.json"
+    answer.parent.mkdir()
+    answer.write_text(SECRET)
     loop.run(record_sweep(ledger, SweepRecord("a fox", {"a": ["1", "2"]}), {failed: {"a": "1"}, made: {"a": "2"}}, [True]))
     delete(image.id, max(row.id for row in loop.run(ledger.pictures())))
     (task,) = loop.run(ledger.tasks(rows=[failed]))
     assert (task.failure.charge, str(task.failure.what), task.prompt) == ("no", "deleted", "")
+    assert SECRET.encode() not in everything()

@@ -55,7 +55,7 @@ async def delete(ledger: Ledger, ids: Sequence[int]) -> Deleted:
     LedgerError if words may still be in the ledger's file; the same call then continues.
     """
     await check(ledger, ids)
-    freed, changed = await threads.writing(_remove_files, await deletion.stored_files(ledger, ids), ledger.path.parent)
+    freed, changed = await threads.writing(_remove_files, await deletion.stored_files(ledger, ids))
     done = await deletion.delete_images(ledger, ids)
     await finish(ledger)
     return Deleted(done, freed, changed)
@@ -68,6 +68,8 @@ async def finish(ledger: Ledger) -> None:
         return
     unused = set(left.copies) - await deletion.needed_copies(ledger, left.copies)
     await threads.writing(_remove_copies, ledger.path.parent, unused)
+    for name in left.answers:
+        await threads.writing(spool.remove, ledger.path.parent, name)
     try:
         await threads.writing(ledger.rewrite)
     except LedgerError as error:
@@ -77,7 +79,7 @@ async def finish(ledger: Ledger) -> None:
     await deletion.finish_deletion(ledger)
 
 
-def _remove_files(files: Sequence[StoredFile], home: Path) -> tuple[int, tuple[Path, ...]]:
+def _remove_files(files: Sequence[StoredFile]) -> tuple[int, tuple[Path, ...]]:
     freed, changed = 0, []
     for each in files:
         path = path_of(each.path)
@@ -87,7 +89,6 @@ def _remove_files(files: Sequence[StoredFile], home: Path) -> tuple[int, tuple[P
             raise _not_removed(str(path), error) from error
         freed += size or 0
         changed += [path] if size is None else []
-        spool.remove(home, each.spooled)
     return freed, tuple(changed)
 
 

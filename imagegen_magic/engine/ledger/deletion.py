@@ -21,15 +21,11 @@ _OPEN_OF = f"SELECT row FROM tasks WHERE row IN ({_TASK_OF}) AND {_OPEN} ORDER B
 
 
 class StoredFile(NamedTuple):
-    """An image that is kept: its file, that file's SHA-256 (None if it is no readable image), and its answer's name in the spool.
-
-    The name is empty if other images came in the same answer.
-    """
+    """An image that is kept: its file, and that file's SHA-256 (None if it is no readable image)."""
 
     id: int
     path: str
     sha256: str | None
-    spooled: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,8 @@ class Deletion(Record):
 
     `images` are the ids, `requests` the number of requests whose prompt goes, `sharing` the other images whose requests keep a prompt
     (an open task keeps it, too). `sweeps` are those whose prompt and axes go, `kept_sweeps` those that other images need. `copies` are
-    the SHA-256 of source copies that nothing else uses, `offspring` the images that were made from a deleted one.
+    the SHA-256 of source copies that nothing else uses, `offspring` the images that were made from a deleted one, `answers` the names of
+    answers in the spool.
     """
 
     images: tuple[int, ...] = ()
@@ -49,19 +46,24 @@ class Deletion(Record):
     kept_sweeps: tuple[int, ...] = ()
     copies: tuple[str, ...] = ()
     offspring: tuple[int, ...] = ()
+    answers: tuple[str, ...] = ()
 
 
 class Unfinished(NamedTuple):
-    """Deletions whose words may still be in free parts of the file: the ids of the images, the SHA-256 of source copies to remove."""
+    """Deletions whose words may still be in free parts of the file: the ids of the images, and what is to be removed besides.
 
-    images: tuple[int, ...]
-    copies: tuple[str, ...]
+    `copies` are the SHA-256 of source copies, `answers` the names of answers in the spool.
+    """
+
+    images: tuple[int, ...] = ()
+    copies: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
 
 
 async def stored_files(ledger: LedgerFile, ids: Iterable[int]) -> list[StoredFile]:
     """Return those of these images that have a file, readable or not."""
-    wanted = json_of(list(ids))
-    return [StoredFile(*row) for row in await ledger.fetch(_FILES, (wanted, wanted))]
+    query = f"SELECT id, path, sha256 FROM pictures WHERE path IS NOT NULL AND id {IN_LIST} ORDER BY id"
+    return [StoredFile(*row) for row in await ledger.fetch(query, (json_of(list(ids)),))]
 
 
 async def open_tasks(ledger: LedgerFile, ids: Iterable[int]) -> list[int]:
@@ -120,9 +122,9 @@ async def delete_images(ledger: LedgerFile, ids: Sequence[int]) -> Deletion:
             raise LedgerError(f"Task {row[0]} was resumed meanwhile, so nothing was deleted from the ledger", hint="wait, then repeat")
         done = _delete(connection, ids)
         stored = connection.execute("SELECT value FROM about WHERE key = ?", (_UNFINISHED,)).fetchone()
-        images, copies = _unfinished(stored[0]) if stored else ((), ())
+        before = _unfinished(stored[0]) if stored else Unfinished()
         if stored or done.images or done.requests:
-            value = json_of([[*images, *done.images], [*copies, *done.copies]])
+            value = json_of([earlier + new for earlier, new in zip(before, (done.images, done.copies, done.answers), strict=True)])
             connection.execute("INSERT OR REPLACE INTO about (key, value) VALUES (?, ?)", (_UNFINISHED, value))
         if done.requests:
             for statement in _INDEX_AGAIN:
@@ -157,6 +159,7 @@ def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> Deletion:
     jobs = _column(connection, _JOBS_OF, (*values, json_of(finished)))
     unused = [job for job in jobs if not _images_of(connection, job) and not _open_tasks_of(connection, job)]
     kept = [job for job in jobs if job not in unused]
+    answers = _column(connection, _ANSWERS, (json_of(unused), *values))
     forgotten = _forget_requests(connection, unused)
     _delete_sweeps(connection, finished)
     copies = _unused_copies(connection, contents, forgotten.sources)
@@ -170,6 +173,7 @@ def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> Deletion:
         kept_sweeps=tuple(number for number in sweeps if number not in finished),
         copies=tuple(copies),
         offspring=tuple(offspring),
+        answers=tuple(answers),
     )
 
 
@@ -222,11 +226,6 @@ def _column(connection: sqlite3.Connection, query: str, values: Sequence[object]
     return [row[0] for row in connection.execute(query, values)]
 
 
-_FILES = f"""SELECT pictures.id, pictures.path, pictures.sha256, iif(EXISTS (
-        SELECT 1 FROM pictures AS sister WHERE sister.task = pictures.task AND NOT sister.id {IN_LIST}
-            AND sister.id NOT IN (SELECT picture FROM deletions)), '', tasks.idempotency_key)
-    FROM pictures JOIN tasks ON tasks.row = pictures.task
-    WHERE pictures.path IS NOT NULL AND pictures.id {IN_LIST} ORDER BY pictures.id"""
 _MARK = f"INSERT OR IGNORE INTO deletions (picture, deleted_at) SELECT id, ? FROM pictures WHERE id {IN_LIST}"
 _SWEEPS_OF = f"SELECT DISTINCT study FROM members WHERE task IN ({_TASK_OF}) ORDER BY study"
 _JOBS_OF = f"SELECT DISTINCT job FROM tasks WHERE row IN ({_TASK_OF}) OR row IN (SELECT task FROM members WHERE study {IN_LIST})"
@@ -241,8 +240,10 @@ _DELETE_IMAGES = (  # width, height, format and checks stay for the report on co
     *(f"DELETE FROM {table} WHERE picture {IN_LIST}" for table in ("marks", "tags", "seeds", "drifts", "scores")),
     f"DELETE FROM combination_scores WHERE EXISTS (SELECT 1 FROM json_each(pictures) AS each WHERE each.value {IN_LIST})",
 )
-_FORGET_ANSWERS = f"""UPDATE tasks SET answer = NULL, note = NULL WHERE row IN ({_TASK_OF}) AND NOT EXISTS (
+_WHOLLY_DELETED = f"""row IN ({_TASK_OF}) AND NOT EXISTS (
     SELECT 1 FROM pictures WHERE pictures.task = tasks.row AND pictures.id NOT IN (SELECT picture FROM deletions))"""
+_FORGET_ANSWERS = f"UPDATE tasks SET answer = NULL, note = NULL WHERE {_WHOLLY_DELETED}"
+_ANSWERS = f"SELECT idempotency_key FROM tasks WHERE job {IN_LIST} OR ({_WHOLLY_DELETED})"
 _TASKS_OF_JOB = f"SELECT row FROM tasks WHERE job {IN_LIST}"
 _FORGET_REQUESTS = (
     f"UPDATE jobs SET prompt = '', asked = '{{}}', resolved = '{{}}', save_dir = '', name = NULL WHERE id {IN_LIST}",
