@@ -154,6 +154,7 @@ def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> Deletion:
         connection.execute(statement, values)
     connection.execute(_MARK, (now(), *values))
     connection.execute(_FORGET_ANSWERS, values)
+    connection.execute(_FORGET_TEXTS, values)
     sweeps = _column(connection, _SWEEPS_OF, values)
     finished = [number for number in sweeps if not connection.execute(_SWEEP_IN_USE, (number,)).fetchone()]
     jobs = _column(connection, _JOBS_OF, (*values, json_of(finished)))
@@ -243,6 +244,7 @@ _DELETE_IMAGES = (  # width, height, format and checks stay for the report on co
 _WHOLLY_DELETED = f"""row IN ({_TASK_OF}) AND NOT EXISTS (
     SELECT 1 FROM pictures WHERE pictures.task = tasks.row AND pictures.id NOT IN (SELECT picture FROM deletions))"""
 _FORGET_ANSWERS = f"UPDATE tasks SET answer = NULL, note = NULL WHERE {_WHOLLY_DELETED}"
+_FORGET_TEXTS = f"DELETE FROM texts WHERE task IN (SELECT row FROM tasks WHERE {_WHOLLY_DELETED})"
 _ANSWERS = f"SELECT idempotency_key FROM tasks WHERE job {IN_LIST} OR ({_WHOLLY_DELETED})"
 _TASKS_OF_JOB = f"SELECT row FROM tasks WHERE job {IN_LIST}"
 _FORGET_REQUESTS = (

@@ -261,6 +261,9 @@ _SCORES = (  # of scorers; a call of a paid one is recorded before it is made
 _DELETIONS = (  # images that were deleted: their rows stay, without words and addresses
     "CREATE TABLE deletions (picture INTEGER PRIMARY KEY REFERENCES pictures (id), deleted_at TEXT NOT NULL)",
 )
+_TEXTS = (  # what a service wrote beside the pictures of a task
+    "CREATE TABLE texts (task INTEGER PRIMARY KEY REFERENCES tasks (row), text TEXT NOT NULL)",
+)
 _ADDITIONS: tuple[tuple[str, ...], ...] = (
     _FOLDERS,
     _ERRORS,
@@ -269,6 +272,7 @@ _ADDITIONS: tuple[tuple[str, ...], ...] = (
     _SEEDS,
     _SCORES,
     _DELETIONS,
+    _TEXTS,
 )  # since version 0.1.0, which knows format 4
 MIGRATIONS = (_TABLES, _QUERIES, _RESEARCH, _SESSIONS, *_ADDITIONS)
 """The statements from each format of the file to the next."""
