@@ -176,7 +176,7 @@ NUMBERS = {  # tables without words of a picture, or with words that are not of 
 }
 WORDS = {  # tables whose rows lose their words, or are deleted
     *("jobs", "tasks", "pictures", "studies", "members", "sources", "uploads", "drifts", "marks", "tags", "prompts", "folders", "errors"),
-    *("inquiries", "seeds", "scores", "combination_scores"),
+    *("inquiries", "seeds", "scores", "combination_scores", "texts"),
 }
 
 
@@ -186,6 +186,20 @@ def test_every_table_of_the_ledger_is_considered():
     names = {name for (name,) in api.ledger().read("SELECT name FROM sqlite_master WHERE type = 'table'")}
     ours = {name for name in names if not name.startswith(("sqlite_", "prompts_"))}
     assert ours == NUMBERS | WORDS
+
+
+def test_what_a_service_wrote_goes_with_the_picture():
+    """It may repeat the prompt."""
+    (image,), (other,) = saved("a fox"), saved("an owl")
+    ledger = api.ledger()
+
+    def write(connection):
+        connection.execute("INSERT INTO texts (task, text) SELECT task, 'written of ' || id FROM pictures")
+
+    loop.run(ledger.run(write))
+    delete(image.id)
+    assert ledger.read("SELECT text FROM texts") == [(f"written of {other.id}",)]
+    assert loop.run(ledger.pictures(ids=[other.id]))[0].text == f"written of {other.id}"
 
 
 class TestWhatStays:
