@@ -418,3 +418,28 @@ def test_messages_of_the_page_arrive_while_a_cell_runs(kernels, tmp_path):
         frontend._send("comm_msg", message, subshell=subshell)
         assert frontend.wait(cell).status == "ok"
         assert frontend.models[model]["pictures"] == [{"id": 7, "caption": "star"}]
+
+
+COLAB = """import fake_colab
+fake_colab.install(EVOLINK_API_KEY={!r})
+%load_ext imagegen_magic
+from imagegen_magic import Panel"""
+
+
+def test_a_notebook_in_colab(kernels, tmp_path, gateway):
+    """The secret of the named service is read once and shown nowhere; the panel's output names Colab's manager of custom widgets."""
+    secret = "in-the-form-of-no-key-1a2b3c"
+    with kernels.kernel(tmp_path, EVOLINK_BASE_URL=gateway.base_url("evolink"), IMAGEGEN_POLL_SECONDS="0.1") as kernel:
+        cells = kernel.run_all(
+            COLAB.format(secret),
+            "%%imagegen -p evolink -q low\nA fox",
+            "%%imagegen -p evolink -q low\nA hen",
+            "panel = Panel(provider='evolink')\npanel",
+        )
+        assert [cell.status for cell in cells] == ["ok"] * 4, cells[1].text
+        assert [len(cell.images) for cell in cells[1:3]] == [1, 1]
+        assert "colab" in cells[3].outputs[0]["metadata"]["application/vnd.jupyter.widget-view+json"]
+        assert secret not in str([cell.outputs for cell in cells]) + str(kernel.models)
+        assert value(kernel, "fake_colab.asked") == [("EVOLINK_API_KEY", True)]
+        assert "type the key here" not in str(kernel.models)
+        kernel.run("panel.close()\nfake_colab.remove()")

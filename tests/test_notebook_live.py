@@ -79,6 +79,14 @@ def test_elapsed_time_is_updated_without_events(front):
     front.wait(cell)
 
 
+def test_progress_needs_no_custom_widget(front):
+    """Its widgets are those of ipywidgets, which every front end with widgets has: none must load a script of this package."""
+    cell = waiting(front, "follow(usual(0.6))")
+    modules = {state["_model_module"] for state in front.models.values()}
+    assert modules == {"@jupyter-widgets/base", "@jupyter-widgets/controls"}
+    front.wait(cell)
+
+
 def test_pictures_replace_the_progress(front):
     """At the end the output is the picture and its caption, without the progress."""
     cell = front.run("follow(usual(0.3))")
