@@ -518,3 +518,13 @@ def test_page_without_classes_of_jupyterlab(browser, shell, own_world, code, liv
     assert words in page.locator(static).inner_text()
     assert page_errors == []
     page.close()
+
+
+def test_page_without_widgets(shell, monkeypatch):
+    """On Deepnote the panel is its sheet alone, which names the front ends in which the panel works, as its repr does."""
+    monkeypatch.setenv("DEEPNOTE_PROJECT_ID", "a-project")
+    panel = shell.run("from imagegen_magic import Panel\npanel = Panel(sandbox=True)\npanel")
+    line = "It works in JupyterLab, Notebook, VS Code, Colab and Voilà: this page shows no widgets."
+    assert [sorted(output["data"]) for output in shell.shell.display_pub.outputs] == [["text/html", "text/plain"]]
+    assert shell.shown() == [f"imagegen panel: no picture yet. {line}"]
+    assert repr(panel).endswith(f"{line}>")
