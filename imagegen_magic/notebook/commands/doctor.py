@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,12 @@ def doctor(context: NotebookContext, arguments: list[str], flags: dict[str, str]
     problems = sum(bool(fix) for _, _, fix in findings)
     summary = f"{pluralize(problems, 'problem')} found, listed first." if problems else "No problems found."
     checks = Table(("check", "found", "fix"), findings) if problems else Table(("check", "found"), [each[:2] for each in findings])
-    display(Page(Note(summary), checks, kept_table(context.settings().without_errors)))
+    display(Page(Note(summary), checks, *_kept(context.settings().without_errors)))
+
+
+def _kept(settings: Settings) -> Iterator[Table]:
+    with suppress(ImageGenError):  # of the setting `home`, which is among the findings
+        yield kept_table(settings)
 
 
 def _findings(context: NotebookContext, network: bool) -> Iterator[Finding]:
