@@ -592,6 +592,7 @@ def test_paint_a_mask_in_the_panel_and_edit(lab, gateway):
         root.get_by_role("button", name="Paint a mask").click()
         stage = root.locator(".imagegen-painter-stage")
         stage.wait_for()
+        assert {slider.bounding_box()["height"] for slider in root.locator("input[type=range]").all()} == {24}
         box = stage.bounding_box()
         page.mouse.move(box["x"] + box["width"] * 0.45, box["y"] + box["height"] * 0.5)
         page.mouse.down()

@@ -391,6 +391,7 @@ def test_looks_in_both_themes_and_widths(opened, gateway):
     assert "quality" in panel.root.locator(".imagegen-compare").inner_text()
     assert {"red", "blue"} <= set(panel.root.locator(".imagegen-compare mark").all_inner_texts())
     assert panel.value("len(panel.selected)") == 2
+    assert "quality" in panel.root.get_by_role("group", name="How the two pictures differ").inner_text()
     panel.unfold()
     panel.root.get_by_label("First axis", exact=True).select_option("Quality")
     panel.root.get_by_label("Values of the first axis").fill("low | plaid")
