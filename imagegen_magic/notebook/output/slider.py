@@ -44,5 +44,6 @@ def html(before: str, after: str, *, width: int, height: int, before_words: str 
     return (
         f'{_STYLE}<div class="imagegen-slider" style="{box}">{under}'
         f'<span style="{_LETTER};right:8px">{right}</span>'
-        f'<details open="open" aria-label="{left} over {right}"><summary style="{QUIET};padding:4px;cursor:pointer">{words}</summary>{over}</details></div>'
+        f'<details open="open" aria-label="{left} over {right}">'
+        f'<summary style="{QUIET};padding:4px;cursor:pointer">{words}</summary>{over}</details></div>'
     )

@@ -61,9 +61,12 @@ _RULES = """
 .PANEL .imagegen-summary{font-variant-numeric:tabular-nums;color:var(--jp-ui-font-color1,inherit)}
 .PANEL .imagegen-summary>span{white-space:nowrap}
 .PANEL .imagegen-offers{width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums}
-.PANEL .imagegen-offers :is(td,th){padding:2px 12px 2px 0;text-align:left;font-weight:400;background:none;border:0}
+.PANEL .imagegen-offers :is(td,th){padding:4px 12px 4px 0;text-align:left;vertical-align:top;font-weight:400;font-size:inherit;
+ white-space:nowrap;background:none;border:0;border-bottom:1px solid var(--jp-border-color2,rgba(127,127,127,.3))}
+.PANEL .imagegen-offers :is(td,th):first-child{width:100%;white-space:normal}.PANEL .imagegen-offers :is(td,th):last-child{padding-right:0}
+.PANEL .imagegen-offers tr:last-child td{border-bottom:0}
 .PANEL .imagegen-offers th{color:var(--jp-ui-font-color2,inherit)}
-.PANEL .imagegen-offers .imagegen-chosen{font-weight:600}
+.PANEL .imagegen-offers .imagegen-chosen{font-weight:600}.PANEL .imagegen-offers .imagegen-quiet{font-weight:400}
 .PANEL .imagegen-warning,.PANEL .imagegen-problem,.PANEL .imagegen-message{margin-top:4px;padding-left:8px;
  border-left:3px solid var(--jp-warn-color1,#f57c00);color:var(--jp-ui-font-color1,inherit)}
 .PANEL .imagegen-problem{border-left-color:var(--jp-error-color1,#d32f2f)}

@@ -44,7 +44,7 @@ def offers_html(found: Sequence[Offer], chosen: str) -> str:
     """Return the services that can make the request as a table, the cheapest first; the `chosen` one stands out."""
     if not found:
         return '<div class="imagegen-quiet">No service with a key can make exactly this.</div>'
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("service", "model", "pixels", "price", "usual time"))
+    head = "".join(f"<th scope='col'>{name}</th>" for name in ("Service and model", "Pixels", "Price", "Usual time"))
     rows = "".join(_offer_row(offer, stands_out=offer.provider.name == chosen) for offer in found)
     caption = "Services that can make this"
     return f'<table class="imagegen-offers" aria-label="{caption}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
@@ -54,6 +54,7 @@ def _offer_row(offer: Offer, *, stands_out: bool) -> str:
     plan = offer.plan
     pixels = f"{plan.pixels[0][0]}×{plan.pixels[0][1]}" if plan.pixels else "unknown"
     price = "unknown" if plan.price.amount is None else str(plan.price)
-    cells = (plan.model.name, pixels, price, span(*offer.usual) if offer.usual else "unknown")
-    name = f"<td{' class=imagegen-chosen' if stands_out else ''}>{escape(offer.provider.name)}</td>"
+    cells = (pixels, price, span(*offer.usual) if offer.usual else "unknown")
+    model = f'<div class="imagegen-quiet">{escape(plan.model.name)}</div>'
+    name = f"<td{' class=imagegen-chosen' if stands_out else ''}>{escape(offer.provider.title)}{model}</td>"
     return f"<tr>{name}{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
