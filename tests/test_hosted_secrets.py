@@ -13,7 +13,7 @@ import types
 import pytest
 from shells import a_shell
 
-from imagegen_magic import generate
+from imagegen_magic import Panel, generate
 from imagegen_magic.engine import credentials, endpoints
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import MissingKey, UnsupportedOption
@@ -108,6 +108,8 @@ def test_no_secret_is_read_to_find_a_service(vault, shell, host):
         "%%imagegen -p evolink --dry-run\na fox",
     ):
         shell.run(code)
+        if code == "%imagegen providers":
+            assert f"not read: a cell with -p evolink reads EVOLINK_API_KEY from the secrets of {host}" in shell.shown()[0]
     assert vault.asked == []
 
 
@@ -170,6 +172,15 @@ def test_login_reads_the_secret(vault, shell, host, capsys):
     assert f"Read from the secrets of {host}." in (out := capsys.readouterr().out)
     assert SECRET not in out
     assert credentials.find(registry.get_provider("evolink")).reveal() == SECRET
+
+
+def test_the_panel_reads_no_secret(vault, host):
+    """It starts its requests in other threads: its field for the key names the secret and login."""
+    vault["EVOLINK_API_KEY"] = SECRET
+    missing = Panel(provider="evolink")._state.missing_key
+    assert f"Add EVOLINK_API_KEY to the secrets of {host} for this notebook, and run %imagegen login evolink" in missing
+    assert missing.endswith(", or type the key here:")
+    assert vault.asked == []
 
 
 @pytest.mark.parametrize("references", [(), ("reference.png",)])

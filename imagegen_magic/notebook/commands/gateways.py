@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from IPython.display import display
 
-from imagegen_magic.engine import api, credentials, endpoints
+from imagegen_magic.engine import api, credentials, endpoints, hosted_secrets
 from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.learnt_models import with_learnt
 from imagegen_magic.engine.offers import Offer, offers
@@ -64,6 +64,8 @@ def key_status(provider: Provider, settings: Settings) -> str:
     where = credentials.where(provider, settings.home)
     if where == "not set" and not provider.needs_key:
         return "none needed"
+    if where == "not set" and (host := hosted_secrets.host()):
+        return f"not read: a cell with -p {provider.name} reads {provider.key_variable} from the secrets of {host}"
     if where == "not set":
         return f"not set: {provider.key_variable}, or %imagegen login {provider.name}"
     problem, _ = key_problem(provider, settings)
