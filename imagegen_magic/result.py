@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
-from imagegen_magic.errors import ImageGenError, ImageInvalid, ReadError, UnsupportedOption
+from imagegen_magic.errors import ImageGenError, ReadError, UnsupportedOption
 from imagegen_magic.paths import text_of
 from imagegen_magic.records import Record
 from imagegen_magic.request import ImageRequest
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from imagegen_magic.imaging.preview import Preview
 
 Kind = Literal["measured", "calculated", "reserved", "estimated", "unknown"]
-_SHOWN = 24  # pictures of a Generation in marimo
 _CERTAINTY: tuple[Kind, ...] = ("measured", "calculated", "reserved", "estimated", "unknown")
 
 
@@ -193,25 +192,33 @@ class GeneratedImage(Record):
         return reopened(self.data)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        from imagegen_magic.imaging.preview import preview
-
         try:
-            small = self.preview or preview(self.data)
-        except (ReadError, ImageInvalid) as error:
-            return {"text/plain": f"{self!r}: {error.what}"}, {}
-        bundle = {small.mime_type: small.base64, "text/plain": text_of(self.path)}
-        return bundle, {small.mime_type: {"width": small.width, "height": small.height}}
+            self.path.stat()
+        except OSError as error:
+            return {"text/plain": f"{self!r}: {ReadError.of(text_of(self.path), error).what}"}, {}
+        return as_output((self,))
 
     def _mime_(self) -> tuple[str, str]:
         """Return the picture as HTML for marimo, which cannot format a list of objects that have several types (in 0.25)."""
-        bundle, sizes = self._repr_mimebundle_()
-        if "text/html" in bundle:
-            return "text/html", bundle["text/html"]
-        for mime_type, size in sizes.items():
-            box = f'width="{size["width"]}" height="{size["height"]}" style="max-width:100%;height:auto"'
-            address = f"data:{mime_type};base64,{bundle[mime_type]}"
-            return "text/html", f'<img src="{address}" alt="{escape(self.request.prompt)}" {box}>'
-        return "text/html", escape(bundle["text/plain"])
+        bundle, _ = self._repr_mimebundle_()
+        return "text/html", bundle.get("text/html") or escape(bundle["text/plain"])
+
+
+class Images(tuple[GeneratedImage, ...]):
+    """Some images of a Generation: a tuple that shows itself as a cell shows its images."""
+
+    __slots__ = ()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        return as_output(self) if self else ({"text/plain": repr(self)}, {})
+
+
+def as_output(images: Sequence[GeneratedImage], by: str = "output.gallery:mimebundle") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return images as an output. The function is found by its name, because the notebook's modules are a layer above."""
+    from pkgutil import resolve_name
+
+    bundle: tuple[dict[str, Any], dict[str, Any]] = resolve_name(f"imagegen_magic.notebook.{by}")(images)
+    return bundle
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +246,7 @@ class Generation(Record, Sequence[GeneratedImage]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[GeneratedImage]: ...
     def __getitem__(self, index: int | slice) -> GeneratedImage | Sequence[GeneratedImage]:
-        return self.images[index]
+        return Images(self.images[index]) if isinstance(index, slice) else self.images[index]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -262,9 +269,12 @@ class Generation(Record, Sequence[GeneratedImage]):
         return sheets.to_image(sheet, edge) if path is None else sheets.write(sheet, path, edge)
 
     def _mime_(self) -> tuple[str, str]:
-        """Return the first pictures as HTML for marimo."""
-        more = f"<div>and {len(self) - _SHOWN} more</div>" if len(self) > _SHOWN else ""
-        return "text/html", "".join(image._mime_()[1] for image in self.images[:_SHOWN]) + more
+        """Return the pictures as HTML for marimo."""
+        bundle, _ = self._repr_mimebundle_()
+        return "text/html", bundle.get("text/html") or escape(bundle["text/plain"])
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        return as_output(self.images) if self.images else ({"text/plain": repr(self)}, {})
 
     def _title(self) -> str:
         return self.request.prompt

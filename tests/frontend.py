@@ -58,8 +58,9 @@ class Cell:
 
     @property
     def images(self) -> list[dict[str, Any]]:
-        """Its outputs that are pictures."""
-        return [output for output in self.outputs if any(mime.startswith("image/") for mime in output.get("data", {}))]
+        """Its outputs that are pictures, each as often as it has pictures."""
+        found = [output for output in self.outputs if any(mime.startswith("image/") for mime in output.get("data", {}))]
+        return [output for output in found for _ in range(max(1, output["data"].get("text/html", "").count("<img ")))]
 
     @property
     def text(self) -> str:

@@ -33,7 +33,7 @@ def wait_for_images(notebook, cell, count):
     notebook.until(lambda: images.evaluate_all(is_drawn) == count, f"{count} images")
 
 
-PICTURE, LINE = ["image/jpeg", "text/plain"], ["text/html", "text/plain"]
+PICTURE, LINE = ["image/jpeg", "text/html", "text/plain"], ["text/html", "text/plain"]
 
 
 def test_cell_from_typing_to_picture(lab, gateway):
@@ -49,7 +49,7 @@ def test_cell_from_typing_to_picture(lab, gateway):
         area.locator("img").wait_for()
         wait_for_images(notebook, 1, 1)
         assert area.get_by_role("button", name="Cancel").count() == 0
-        assert mimes(notebook.outputs(1)) == [PICTURE, LINE]
+        assert mimes(notebook.outputs(1)) == [LINE, PICTURE]
         link = area.get_by_role("link")
         assert link.inner_text().startswith("imagegen/red-fox-snow-")
         assert re.match(r"1536×1024 · evolink gpt-image-2 · (\d+ min )?\d+ s · ", area.inner_text().strip())
@@ -87,7 +87,7 @@ def test_run_all(lab):
     with lab.shared([LOAD, *cells, "print(len(r0), len(r1))"]) as notebook:
         notebook.command("notebook:run-all-cells")
         notebook.until(lambda: notebook.outputs(3), "the last cell")
-        assert [mimes(notebook.outputs(cell)) for cell in (1, 2)] == [[PICTURE, LINE]] * 2
+        assert [mimes(notebook.outputs(cell)) for cell in (1, 2)] == [[LINE, PICTURE]] * 2
         assert notebook.outputs(3)[0]["text"] == "1 1\n"
 
 
@@ -97,7 +97,7 @@ def test_saved_picture_is_there_without_a_kernel(lab):
         notebook.run(1)
         document = notebook.save()
         assert "widgets" not in document["metadata"]
-        assert mimes(document["cells"][1]["outputs"]) == [PICTURE, LINE]
+        assert mimes(document["cells"][1]["outputs"]) == [LINE, PICTURE]
         notebook.reopen(kernel=False)
         notebook.output_area(1).locator("img").wait_for()
         wait_for_images(notebook, 1, 1)
@@ -149,7 +149,7 @@ def test_no_wait_output_turns_into_pictures(lab, gateway):
         assert notebook.outputs(2)[0]["text"] == "free\n"
         notebook.output_area(1).get_by_role("button", name="Cancel").wait_for()
         gateway.disarm()
-        notebook.until(lambda: mimes(notebook.outputs(1)) == [PICTURE, LINE] * 2, "the pictures")
+        notebook.until(lambda: mimes(notebook.outputs(1)) == [LINE, PICTURE] * 2, "the pictures")
         wait_for_images(notebook, 1, 2)
 
 

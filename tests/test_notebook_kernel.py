@@ -42,11 +42,13 @@ def saved(front):
 
 
 def test_cell_becomes_a_picture(begin, gateway):
-    """A prompt in a cell ends as one ordinary picture output and one caption, with the original untouched on disk."""
+    """A prompt in a cell ends as one ordinary output with the picture and its caption, with the original untouched on disk."""
     front = begin(gateway)
     cell = front.run("%%imagegen -p evolink --size 16:9 -q low\nAn ancient castle beneath a starry sky")
     assert cell.status == "ok"
-    assert [sorted(output["data"]) for output in cell.outputs] == [["image/jpeg", "text/plain"], ["text/html", "text/plain"]]
+    (shown,) = cell.images
+    assert sorted(shown["data"]) == ["image/jpeg", "text/html", "text/plain"]
+    assert shown["data"]["text/plain"].startswith("An ancient castle beneath a starry sky\n")
     (path,) = saved(front)
     with Image.open(path) as original:
         assert original.size == (1824, 1024)
@@ -129,7 +131,7 @@ def test_interrupt_binds_what_there_is(begin, gateway):
     front.interrupt()
     front.wait(cell)
     assert cell.status == "error"
-    assert len(cell.images) == 4
+    assert cell.of("text/html")[1].count("<img ") == 4
     assert "resume collects the pictures without paying again" in cell.outputs[-1]["traceback"][0]
     bound = front.run("print(len(part), part is _imagegen, [type(error).__name__ for error in part.errors])").text.strip()
     assert bound == "4 True ['WaitingStopped']"
@@ -191,7 +193,7 @@ def test_no_wait_leaves_a_living_output(begin, gateway):
     cell = front.run("%%imagegen -p evolink -q low -n 2 --no-wait -o job\nIn the background")
     assert (cell.status, cell.images) == ("ok", [])
     assert front.run("print('meanwhile')").text.strip() == "meanwhile"
-    front.until(lambda: len(cell.images) == 2, "the pictures")
+    front.until(lambda: cell.images, "the pictures")
     assert front.run("print(len(job.wait()))").text.strip() == "2"
     front.until(lambda: not front.models, "the widgets to be closed")
 
@@ -255,7 +257,7 @@ def test_partial_failure_is_shown_with_the_pictures(begin, gateway):
     gateway.arm("moderation", times=1, match="Partly")
     cell = front.run("%%imagegen -p xingchao -q low -n 3\nPartly")
     assert cell.status == "ok", cell.text
-    assert len(cell.images) == 2
+    assert cell.of("text/html")[1].count("<img ") == 2
     assert "of 3: " in cell.text.splitlines()[-1]
     assert "Moderation refusal" in cell.text.splitlines()[-1]
 
@@ -283,7 +285,7 @@ def test_no_key_in_anything_that_is_kept(begin, gateway):
 
 
 def test_front_end_that_ignores_updates_still_reads_the_path(begin, gateway):
-    """`jupyter console` ignores updates and widgets: among the outputs that it does show is the caption with its path."""
+    """`jupyter console` ignores updates and widgets: it shows the picture as a new output, whose text ends with the path."""
     front = begin(gateway)
     front.obeys_updates = False
     cell = front.run("%%imagegen -p evolink -q low\nIn a console")

@@ -49,7 +49,7 @@ def kinds(cell):
     return [sorted(output.get("data", {output["output_type"]: 0})) for output in cell.outputs]
 
 
-PICTURE = ["image/jpeg", "text/plain"]
+PICTURE = ["image/jpeg", "text/html", "text/plain"]
 LINE = ["text/html", "text/plain"]
 
 
@@ -88,18 +88,32 @@ def test_progress_needs_no_custom_widget(front):
 
 
 def test_pictures_replace_the_progress(front):
-    """At the end the output is the picture and its caption, without the progress."""
+    """At the end one output has the picture and its caption, and the progress is an output that a page hides."""
     cell = front.run("follow(usual(0.3))")
-    assert kinds(cell) == [PICTURE, LINE]
-    assert cell.outputs[0]["metadata"] == {"image/jpeg": {"width": 640, "height": 427}}
-    assert "imagegen/a-red-fox-1-1.png" in cell.outputs[1]["data"]["text/plain"]
+    assert kinds(cell) == [LINE, PICTURE]
+    assert cell.of("text/plain")[0].strip() == ""
+    assert "imagegen-ended" in cell.of("text/html")[0]
+    assert cell.outputs[1]["metadata"] == {"image/jpeg": {"width": 640, "height": 427, "alt": "a red fox"}}
+    assert cell.of("text/plain")[1].startswith("a red fox\n")
+    assert cell.of("text/plain")[1].endswith("imagegen/a-red-fox-1-1.png")
 
 
-def test_each_picture_is_an_output_of_its_own(front):
-    """Two tasks of two and one pictures make three pictures in their order, each followed by its caption."""
+def test_a_front_end_that_ignores_updates_ends_with_the_pictures(front):
+    """The pictures are a new output, because some front ends never replace one."""
+    front.obeys_updates = False
     cell = front.run("follow(usual(0.3, pictures=(2, 1)))")
-    assert kinds(cell) == [PICTURE, LINE] * 3
-    assert [line.rsplit("-", 2)[1:] for line in cell.of("text/plain")[1::2]] == [["1", "1.png"], ["1", "2.png"], ["2", "1.png"]]
+    assert kinds(cell)[-1] == PICTURE
+    assert cell.of("text/html")[-1].count("<img ") == 3
+
+
+def test_all_pictures_are_one_output(front):
+    """Two tasks of two and one pictures make one output with three pictures in their order, numbered as Python does."""
+    cell = front.run("follow(usual(0.3, pictures=(2, 1)))")
+    assert kinds(cell) == [LINE, PICTURE]
+    assert [line.rsplit("/", 1) for line in cell.of("text/plain")[1].splitlines()[2:]] == [
+        [f"[{number}] imagegen", f"a-red-fox-{name}.png"] for number, name in enumerate(("1-1", "1-2", "2-1"))
+    ]
+    assert cell.of("text/html")[1].count("<img ") == 3
 
 
 def test_every_task_has_a_row(front):
@@ -118,13 +132,13 @@ def test_many_tasks_share_one_bar_with_counts(front):
     front.wait(cell)
 
 
-def test_further_pictures_are_captions(front):
-    """Of forty pictures 24 are shown; the others are captions with links to their files."""
+def test_forty_pictures_are_a_sheet_alone(front):
+    """Above 24 pictures the output is one sheet, with a link to each file."""
     cell = front.run("follow(usual(0.1, pictures=(1,) * 40, size=(96, 64)))")
-    assert len(cell.images) == 24
-    assert kinds(cell)[-1] == LINE
-    assert cell.outputs[-1]["data"]["text/html"].count("<a href=") == 16
-    assert "a-red-fox-40-1.png" in cell.outputs[-1]["data"]["text/plain"]
+    assert kinds(cell) == [LINE, PICTURE]
+    assert cell.of("text/html")[1].count("<img ") == 1
+    assert cell.of("text/html")[1].count("<a href=") == 40
+    assert cell.of("text/plain")[1].endswith("a-red-fox-40-1.png")
 
 
 def test_bar_shows_only_known_progress(front):
@@ -197,7 +211,7 @@ def test_cancel_keeps_the_pictures(front):
     front.until(lambda: len(rows(front)) == 3, "three rows")
     front.click(front.model("ButtonModel"))
     front.wait(cell)
-    assert kinds(cell)[:3] == [PICTURE, LINE, LINE]
+    assert kinds(cell)[:3] == [LINE, PICTURE, LINE]
     assert cell.text.count("The waiting was stopped") <= 2  # the output's line, and the error of the cell
 
 
@@ -226,8 +240,9 @@ def test_background_output_is_updated_after_the_cell(front):
     cell, other = front.run_all("handle = follow(usual(0.8, pictures=(1, 1)), background=True)\nNone", "print('meanwhile')")
     assert cell.images == []
     assert other.text.strip() == "meanwhile"
-    front.until(lambda: len(cell.images) == 2, "the pictures of a cell that has ended")
-    assert kinds(cell) == [PICTURE, LINE] * 2
+    front.until(lambda: cell.images, "the pictures of a cell that has ended")
+    assert kinds(cell) == [PICTURE]
+    assert cell.of("text/html")[0].count("<img ") == 2
     assert kinds(other) == [["stream"]]
     assert front.run("handle.result()").status == "ok"
 
@@ -242,7 +257,7 @@ def test_background_failure_is_in_its_own_output(front):
 
 
 def test_background_shows_more_than_was_expected(front):
-    """If a gateway makes more pictures than requested, the outputs of a background cell have the rest as captions."""
+    """If a gateway makes more pictures than requested, the output of a background cell has them all."""
     generous = "ScriptedJob([(0.1, lambda: picture(0, 0)), (0, lambda: picture(0, 1)), (0, progress('saved'))])"
     cell = front.run(f"handle = follow({generous}, background=True)\nNone")
     front.until(lambda: len(cell.images) == 1, "the first picture")
@@ -254,7 +269,7 @@ def test_each_failed_task_is_one_line(front):
     """The error of a failed task is a line below the pictures of the others."""
     script = "[(0, lambda: picture(0)), (0, progress('saved', 0, 2)), (0.3, progress('failed', 1, 2, error=TaskFailed('out of <ink>')))]"
     cell = front.run(f"from imagegen_magic.errors import TaskFailed\nfollow(ScriptedJob({script}, plan(pictures=(1, 1))))")
-    assert kinds(cell) == [PICTURE, LINE, LINE]
+    assert kinds(cell) == [LINE, PICTURE, LINE]
     assert cell.of("text/plain")[-1].startswith("task 2 of 2: out of <ink>.")
     assert "out of &lt;ink&gt;" in cell.of("text/html")[-1]
 
@@ -263,7 +278,7 @@ def test_capture_holds_pictures_and_no_progress(front):
     """`%%capture` records the pictures only, not each step on the way."""
     front.run("%%capture captured\nfollow(usual(0.4))")
     cell = front.run("print([sorted(output.data) for output in captured.outputs])")
-    assert cell.text.strip() == str([PICTURE, LINE])
+    assert cell.text.strip() == str([PICTURE])
 
 
 def test_front_end_without_input_gets_words_and_no_widget(front):
@@ -274,7 +289,7 @@ def test_front_end_without_input_gets_words_and_no_widget(front):
     assert kinds(cell) == [["text/plain"]]
     front.wait(cell)
     assert front.most_models == 0
-    assert kinds(cell) == [PICTURE, LINE]
+    assert kinds(cell) == [PICTURE]
 
 
 def test_progress_as_text_opens_no_widget(front):
@@ -285,7 +300,7 @@ def test_progress_as_text_opens_no_widget(front):
     front.until(lambda: any("waiting" in words for words in cell.of("text/plain")), "the words")
     front.wait(cell)
     assert front.most_models == 0
-    assert kinds(cell) == [PICTURE, LINE]
+    assert kinds(cell) == [PICTURE]
 
 
 def test_progress_as_widgets_needs_no_input(front):

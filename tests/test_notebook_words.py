@@ -4,6 +4,7 @@ import base64
 import contextvars
 import html.parser
 import io
+import re
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from PIL import Image
 from scripted import picture, progress
 
 from imagegen_magic.errors import TaskFailed, WaitingStopped
-from imagegen_magic.notebook.output import captions, display
+from imagegen_magic.notebook.output import captions, display, gallery
 from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.result import Cost
@@ -164,26 +165,28 @@ def test_preview_is_bounded():
     noise = Image.effect_noise((1920, 1080), 90).convert("RGB")
     noise.save(image.path)
     before = image.path.read_bytes()
-    data, metadata = display.bundle(image)
-    content = base64.b64decode(data["image/jpeg"])
-    assert Image.open(io.BytesIO(content)).size == (1024, 576)
-    assert len(content) <= 150_000
-    assert metadata == {"image/jpeg": {"width": 640, "height": 360}}
+    data, metadata = gallery.bundle([image])
+    shown = base64.b64decode(re.search(r'base64,([^"]+)"', data["text/html"])[1])
+    static = base64.b64decode(data["image/jpeg"])
+    assert [Image.open(io.BytesIO(content)).size for content in (shown, static)] == [(1024, 576), (640, 360)]
+    assert len(shown) <= 150_000
+    assert len(static) <= 60_000
+    assert metadata == {"image/jpeg": {"width": 640, "height": 360, "alt": "a red fox"}}
     assert image.path.read_bytes() == before
 
 
 def test_preview_edge_can_be_chosen():
     """`--preview 300` makes it 300 pixels, drawn smaller in the same proportion."""
-    data, metadata = display.bundle(picture(), edge=300)
+    data, metadata = gallery.bundle([picture()], edge=300)
     assert Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"]))).size == (300, 200)
-    assert metadata == {"image/jpeg": {"width": 188, "height": 125}}
+    assert metadata == {"image/jpeg": {"width": 188, "height": 125, "alt": "a red fox"}}
 
 
 def test_alpha_stays():
     """A picture with transparent parts is shown as PNG."""
     image = picture()
     Image.new("RGBA", (64, 64), (255, 0, 0, 80)).save(image.path)
-    assert "image/png" in display.bundle(image).data
+    assert "image/png" in gallery.bundle([image]).data
 
 
 def test_small_picture_is_not_enlarged():
@@ -197,7 +200,7 @@ def test_picture_with_a_missing_file_is_a_line():
     """Where the file was moved, its name and the reason stand in the picture's place."""
     image = picture()
     image.path.unlink()
-    data, _ = display.bundle(image)
+    data, _ = gallery.bundle([image])
     assert data["text/plain"].startswith("a-red-fox-1-1.png, 1536×1024 is no longer readable: ")
 
 

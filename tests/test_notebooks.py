@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import nbclient
@@ -16,7 +17,7 @@ import papermill
 import pytest
 from frontend import environment
 from lab import write_notebook
-from nbconvert import HTMLExporter, MarkdownExporter
+from nbconvert import HTMLExporter, LatexExporter, MarkdownExporter
 from PIL import Image, ImageChops
 from servers import sandbox_thread
 from terminals import enter, terminal
@@ -50,7 +51,7 @@ def outputs(notebook, cell):
     return [sorted(output.get("data", {})) for output in notebook.cells[cell].outputs]
 
 
-PICTURE, LINE = ["image/jpeg", "text/plain"], ["text/html", "text/plain"]
+PICTURE, LINE = ["image/jpeg", "text/html", "text/plain"], ["text/html", "text/plain"]
 
 
 def run_story(folder):
@@ -62,10 +63,10 @@ def run_story(folder):
 
 
 def test_nbclient_and_nbconvert_hold_pictures_and_no_widget(world):
-    """An executed notebook holds each picture with its caption, in front and in the background, and no widget; so do its pages."""
+    """An executed notebook holds the pictures of a cell as one output, in front and in the background, and no widget; so do its pages."""
     notebook = run_story(world)
-    assert outputs(notebook, 1) == [PICTURE, LINE] * 2
-    assert outputs(notebook, 2) == [PICTURE, LINE] * 2
+    assert outputs(notebook, 1) == [PICTURE]
+    assert outputs(notebook, 2) == [PICTURE]
     assert notebook.cells[4].outputs[0].text.strip() == "2 2"
     assert "widgets" not in notebook.metadata
     assert "widget-view" not in json.dumps(notebook)
@@ -73,21 +74,22 @@ def test_nbclient_and_nbconvert_hold_pictures_and_no_widget(world):
 
 
 def converted(notebook):
-    """Check that the pages of nbconvert hold the picture, its caption and its path, with the prompt never as markup."""
-    page, _ = HTMLExporter().from_notebook_node(notebook)
-    for output in notebook.cells[1].outputs[::2]:
-        assert output.data["image/jpeg"][:200] in page.replace("\n", "")
+    """Check that each page of nbconvert has pictures with their words, and the prompt never as markup."""
+    with warnings.catch_warnings(record=True) as caught:
+        page, _ = HTMLExporter().from_notebook_node(notebook)
+    assert [str(each.message) for each in caught if "alternative text" in str(each.message)] == []
+    assert all(f'alt="A fox &lt;b&gt;&amp;&lt;/b&gt; a hen ({number} of 2)"' in page for number in (1, 2))
     assert 'href="imagegen/fox-' in page
-    text, resources = MarkdownExporter().from_notebook_node(notebook)
+    text, _ = MarkdownExporter().from_notebook_node(notebook)
     assert "evolink gpt-image-2" in text
-    assert any(
-        base64.b64encode(content)[:64].decode() in notebook.cells[1].outputs[0].data["image/jpeg"]
-        for content in resources["outputs"].values()
-    )
+    latex, resources = LatexExporter().from_notebook_node(notebook)
+    assert latex.count(r"\includegraphics") >= 2
+    data = notebook.cells[1].outputs[0].data["image/jpeg"]
+    assert any(base64.b64encode(content)[:64].decode() in data for content in resources["outputs"].values())
 
 
 def test_no_output_is_blank_if_pictures_did_not_come(world, gateway):
-    """In the background, every output reserved for a picture shows in the end what became of it; no output is blank."""
+    """In the background, the output reserved for the pictures shows in the end what became of each; no output is blank."""
     gateway.arm("failed", times=1, match="half fails")
     gateway.arm("failed", times=None, match="all fail")
     cells = (
@@ -104,13 +106,12 @@ def test_no_output_is_blank_if_pictures_did_not_come(world, gateway):
     nbclient.NotebookClient(notebook, allow_errors=True, resources={"metadata": {"path": str(world)}}).execute()
     words = [[output.data["text/plain"].strip() for output in cell.outputs] for cell in notebook.cells[1:-1]]
     assert [cell for cell in words if not all(cell)] == []
-    assert outputs(notebook, 1) == [PICTURE, LINE] * 4 + [LINE, LINE] * 4
-    assert words[0][8] == "picture 5 of 8 did not come"
-    assert "charged" in words[0][9]
-    assert words[0][10:12] == ["picture 6 of 8 did not come", "for the same reason as picture 5"]
-    assert [len(cell) for cell in words] == [16, 2, 3, 3, 49]
+    assert outputs(notebook, 1) == [PICTURE]
+    assert "4 of 8 pictures did not come" in words[0][0]
+    assert "charged" in words[0][0]
+    assert [len(cell) for cell in words] == [1, 1, 3, 3, 1]
     assert all(line.startswith("no picture") for line in (words[1][0], words[3][1]))
-    assert "charged" in words[1][1]
+    assert "charged" in words[1][0]
     assert "charged" in words[3][2]
 
 
@@ -118,7 +119,7 @@ def test_papermill_holds_pictures_and_no_widget(world):
     """papermill, which saves while it runs, ends with the same outputs."""
     papermill.execute_notebook(world / "story.ipynb", world / "done.ipynb", cwd=world, progress_bar=False, log_output=False)
     notebook = nbformat.read(world / "done.ipynb", as_version=4)
-    assert outputs(notebook, 1) == [PICTURE, LINE] * 2
+    assert outputs(notebook, 1) == [PICTURE]
     assert "widgets" not in notebook.metadata
 
 
@@ -332,6 +333,17 @@ def test_executed_notebooks_hold_pictures(executed):
     assert "widget-view" not in json.dumps(notebook)
 
 
+def test_every_picture_of_an_executed_notebook_has_words(executed):
+    """nbconvert has nothing to say about alternative texts, and none is a file's name."""
+    notebook, _ = executed
+    with warnings.catch_warnings(record=True) as caught:
+        page, _ = HTMLExporter().from_notebook_node(notebook)
+    assert [str(each.message) for each in caught if "alternative text" in str(each.message)] == []
+    alts = re.findall(r'<img[^>]* alt="([^"]*)"', page)
+    assert len(alts) == page.count("<img ")
+    assert not [alt for alt in alts if not alt or alt.endswith((".jpg", ".png")) or "No description" in alt]
+
+
 def test_executed_notebooks_stay_small(executed):
     """With all its outputs the notebook is small enough to commit."""
     notebook, _ = executed
@@ -375,11 +387,12 @@ def test_first_picture_is_marked_as_the_sandboxs(story):
 def test_options_give_what_they_ask_for(story):
     """Two pictures of the pixels that 16:9 at 2k has there, and the variable that holds them."""
     cells, _ = story
-    assert len(pictures(cells["options"])) == 2
-    assert words(cells["options"]).count("2048×1152 · evolink") == 2
+    (shown,) = (output.data["text/html"] for output in cells["options"].outputs if "image/jpeg" in output.get("data", {}))
+    assert shown.count('alt="A castle in the mountains, at dawn (') == 2
+    assert words(cells["options"]).count("2048×1152 · evolink") == 1
     assert words(cells["generation"]).count("2048x1152") == 2
     assert "together: " in words(cells["generation"])
-    assert max(pictures(cells["pillow"])[0][1].size) == 320
+    assert words(cells["pillow"]).startswith("(320, 180) RGB")
 
 
 def test_plan_sends_nothing(story):
@@ -463,7 +476,7 @@ def test_editing_plans_the_upload(editing):
 def test_editing_paints_inside_the_mask_alone(editing):
     """The photograph is drawn, the edit obeys, and drift shows it: a heat map, words, before and after."""
     cells, folder = editing
-    assert max(pictures(cells["photo"])[0][1].size) == 480
+    assert 'alt="A lake at dusk, below hills"' in cells["photo"].outputs[0].data["text/html"]
     assert "protects" not in words(cells["edit"])
     assert "nothing changed of what the mask protects" in words(cells["drift"])
     assert len(pictures(cells["drift"])) == 1

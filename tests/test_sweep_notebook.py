@@ -98,7 +98,7 @@ def test_the_plan_comes_first_and_the_result_is_bound(shell, gateway):
     )
     assert [sorted(output["data"]) for output in shell.shell.display_pub.outputs] == [
         ["text/html", "text/plain"],
-        ["image/jpeg", "text/plain"],
+        ["image/jpeg", "text/html", "text/plain"],
         ["text/html", "text/plain"],
     ]
 
@@ -309,7 +309,8 @@ def test_the_grid_fills_and_nothing_of_it_stays(begin, slow_gateway):
     assert front.models == {}
     assert [sorted(output["data"]) for output in cell.outputs] == [
         ["text/html", "text/plain"],
-        ["image/jpeg", "text/plain"],
+        ["text/html", "text/plain"],  # the progress, which a page hides
+        ["image/jpeg", "text/html", "text/plain"],
         ["text/html", "text/plain"],
     ]
     assert len(base64.b64decode(cell.images[0]["data"]["image/jpeg"])) <= 300_000
@@ -360,7 +361,7 @@ def test_nbclient_holds_the_grid_and_refuses_much(tmp_path, gateway, monkeypatch
     nbformat.validate(notebook)
     assert [sorted(output["data"]) for output in notebook.cells[1].outputs] == [
         ["text/html", "text/plain"],
-        ["image/jpeg", "text/plain"],
+        ["image/jpeg", "text/html", "text/plain"],
         ["text/html", "text/plain"],
     ]
     assert "widget-view" not in json.dumps(notebook)
@@ -410,11 +411,13 @@ def fake_result(folder, values=(10, 10, 10)):
 
 
 def test_a_thousand_pictures_stay_bounded(tmp_path):
-    """One picture of at most 300 kB, a table of at most 400 kB, everything escaped, the prompt as the words for each picture."""
+    """At most 300 kB in HTML, a smaller copy, a table of at most 400 kB, everything escaped, the prompt as the words for each picture."""
     result = fake_result(tmp_path)
     grid = sweep_view.grid_bundle(result, {})
     (mime,) = (mime for mime in grid.data if mime.startswith("image/"))
-    content = base64.b64decode(grid.data[mime])
+    assert len(base64.b64decode(grid.data[mime])) <= 125_000
+    assert 'alt="a {{x}} fox &lt;b&gt;. Grid of' in grid.data["text/html"]
+    content = base64.b64decode(grid.data["text/html"].partition("base64,")[2].partition('"')[0])
     assert len(content) <= 300_000
     with Image.open(io.BytesIO(content)) as picture:
         assert picture.width <= 1600

@@ -16,7 +16,7 @@ from imagegen_magic.engine.ledger.annotations import MAX_STARS, Annotation, add_
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import local_minute, pluralize, truncate
 from imagegen_magic.notebook.arguments import image_selector
-from imagegen_magic.notebook.output import display as outputs
+from imagegen_magic.notebook.output import gallery
 from imagegen_magic.notebook.output.captions import made_by, near
 from imagegen_magic.notebook.output.charts import MIN_DAYS, DayChart, by_day
 from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table
@@ -95,7 +95,7 @@ def show(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
         raise UsageError(usage)
     else:
         rows = [image_selector.find_row(context, arguments[0])]
-    outputs.show(generated(rows[0]), context.shell)
+    gallery.show(generated(rows[0]), context.shell)
 
 
 def star(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:

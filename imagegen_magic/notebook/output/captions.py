@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from imagegen_magic.humanize import ago, duration, gateway_name, truncate
 from imagegen_magic.notebook.context import current_settings, notebook_folder
 from imagegen_magic.notebook.output.style import AS_TEXT, FONT, QUIET, TEXT
 from imagegen_magic.paths import text_of
-from imagegen_magic.result import GeneratedImage
+from imagegen_magic.result import GeneratedImage, total
 from imagegen_magic.secret_patterns import without_queries
 
 _LINE = f"{FONT};margin-bottom:6px;overflow-wrap:anywhere;{QUIET}"
@@ -32,18 +33,81 @@ class Caption(NamedTuple):
 
 def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
     """Return the line below an image; its path is relative to `folder` (default: the notebook's)."""
-    warnings = (*image.differences, *_drift_warning(image))
-    facts = [f"{image.width}×{image.height}", made_by(image), *([] if image.seed is None else [f"seed {image.seed}"])]
-    if image.seconds is not None:
-        facts.append(duration(image.seconds))
-    facts += image.unchecked
-    facts += [f"{image.provider} wrote: {truncate(_printable(image.text), _WRITTEN)}"] if image.text else []
-    facts += _cost(image, time.time())
     path, address = _relative(image.path, folder or notebook_folder())
     link = f'<a href="{escape(address)}">{escape(path)}</a>' if address else escape(path)
+    facts = [*_made(image), *([] if image.seconds is None else [duration(image.seconds)]), *_extra(image), *_cost(image, time.time())]
+    return _line(_warnings(image), facts, path, link)
+
+
+def gallery(images: Sequence[GeneratedImage], *, folder: Path | None = None) -> Caption:
+    """Return the line below several images: what they share, what differs, and a link to each, numbered from 0 as Python does.
+
+    Its text has the path of each image on a line of its own.
+    """
+    folder = folder or notebook_folder()
+    now = time.time()
+    facts = [*_shared([_made(image) for image in images]), *_took(images), *_shared([_extra(image) for image in images])]
+    facts += _shared([_cost(image, now) if image.reused else _cost(image, now)[1:] for image in images])
+    facts += _paid(images)
+    paths = [_relative(image.path, folder) for image in images]
+    links = " ".join(_numbered(number, *path) for number, path in enumerate(paths))
+    folders = list(dict.fromkeys(os.path.dirname(path) for path, _ in paths))
+    within = f" in {escape(folders[0])}/" if len(folders) == 1 and folders[0] else ""
+    words = "".join(f"\n[{number}] {path}" for number, (path, _) in enumerate(paths))
+    line = _line(_shared([_warnings(image) for image in images]), facts, "", f"{links}{within}")
+    return Caption(line.text.removesuffix(" · ") + without_queries(words), line.html)
+
+
+def _line(warnings: Iterable[str], facts: Sequence[str], path: str, link: str) -> Caption:
+    """Return warnings, facts and the path as one line; `link` is the path as HTML."""
     marked = [f'<strong style="{_EMPHASIS}">{escape(warning)}</strong>' for warning in warnings]
     html = f'<div class="{AS_TEXT}" style="{_LINE}">{" · ".join([*marked, *map(escape, facts), link])}</div>'
     return Caption(without_queries(" · ".join([*warnings, *facts, path])), without_queries(html))
+
+
+def _numbered(number: int, path: str, address: str) -> str:
+    """Return the number of an image as a link to its original, wide enough for a finger."""
+    if not address:
+        return str(number)
+    style = "display:inline-block;min-width:24px;line-height:24px;text-align:center"
+    return f'<a href="{escape(address)}" title="{escape(path)}" style="{style}">{number}</a>'
+
+
+def _made(image: GeneratedImage) -> list[str]:
+    seed = [] if image.seed is None else [f"seed {image.seed}"]
+    return [f"{image.width}×{image.height}", made_by(image), *seed]
+
+
+def _extra(image: GeneratedImage) -> list[str]:
+    """Return what was not checked, and what the service wrote."""
+    return [*image.unchecked, *([f"{image.provider} wrote: {truncate(_printable(image.text), _WRITTEN)}"] if image.text else [])]
+
+
+def _warnings(image: GeneratedImage) -> list[str]:
+    return [*image.differences, *_drift_warning(image)]
+
+
+def _paid(images: Sequence[GeneratedImage]) -> list[str]:
+    """Return what the images cost together, reused ones aside."""
+    costs = [image.cost for image in images if not image.reused]
+    known = [cost for cost in costs if cost.amount is not None]
+    return [", ".join(map(str, total(costs))) + (" in all" if len(known) > 1 else "")] if costs else []
+
+
+def _took(images: Sequence[GeneratedImage]) -> list[str]:
+    """Return the duration of images, as a range if they differ."""
+    seconds = sorted(image.seconds for image in images if image.seconds is not None)
+    texts = dict.fromkeys(duration(each) for each in (*seconds[:1], *seconds[-1:]))
+    return [" to ".join(texts)] if texts else []
+
+
+def _shared(facts: Sequence[Sequence[str]]) -> list[str]:
+    """Return the facts of several images, each once, with the numbers of its images if it is not of all."""
+    numbers: dict[str, list[str]] = {}
+    for number, own in enumerate(facts):
+        for fact in dict.fromkeys(own):
+            numbers.setdefault(fact, []).append(str(number))
+    return [fact if len(some) == len(facts) else f"[{', '.join(some)}] {fact}" for fact, some in numbers.items()]
 
 
 def note(text: str, *, stands_out: bool = False) -> Caption:
@@ -87,6 +151,11 @@ def _cost(image: GeneratedImage, now: float) -> list[str]:
         return [str(image.cost)]
     number, made = image.earlier
     return [str(image.cost), f"the same request made picture {number} {ago(now - made)}; --reuse returns it without paying"]
+
+
+def address_of(path: Path) -> str:
+    """Return the address of a file relative to the notebook's folder; empty if it is elsewhere."""
+    return _relative(path, notebook_folder())[1]
 
 
 def near(path: Path, folder: Path | None = None) -> str:

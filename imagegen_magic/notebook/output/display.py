@@ -8,16 +8,15 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from imagegen_magic.errors import ImageInvalid
-from imagegen_magic.notebook.context import current_shell, has_kernel
+from imagegen_magic.notebook.context import has_kernel
 from imagegen_magic.notebook.output import captions
-from imagegen_magic.paths import text_of
 from imagegen_magic.result import GeneratedImage
 
 if TYPE_CHECKING:
     from imagegen_magic.imaging.preview import Preview
 
 EDGE = 1024  # pixels of a preview's longer edge, by default
+_STATIC_EDGE, _STATIC_BYTES = 1024, 125_000  # of the image beside the same in HTML
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -26,6 +25,17 @@ class Bundle(NamedTuple):
 
     data: dict[str, Any]
     metadata: dict[str, Any]
+
+
+REMOVED = Bundle(
+    {
+        "text/plain": " ",
+        "text/html": '<span class="imagegen-ended"></span>'
+        "<style>.jp-OutputArea-child:has(>.jp-OutputArea-output>.imagegen-ended){display:none}</style>",
+    },
+    {},
+)
+"""What an output becomes that is no longer needed: none can be removed, but JupyterLab then hides it."""
 
 
 class Canvas:
@@ -64,29 +74,32 @@ def show_all(shell: Any, bundles: Iterable[Bundle]) -> None:
             canvas.show(each)
         return
     for each in bundles:
-        if not any(mime_type.startswith("image/") for mime_type in each.data):
+        if not is_picture(each):
             print(each.data["text/plain"], flush=True)
 
 
-def bundle(image: GeneratedImage, *, edge: int = EDGE) -> Bundle:
-    """Return an image as an output: a preview of at most `edge` pixels and 150 kB; only its name if the file is missing."""
+def is_picture(bundle: Bundle) -> bool:
+    """Whether an output has a picture."""
+    return any(mime_type.startswith("image/") for mime_type in bundle.data)
+
+
+def preview_bundle(preview: Preview, text: str, size: tuple[int, int] | None = None, html: str = "") -> Bundle:
+    """Return a preview as an output with its `text`, also as its alternative text; `size` in CSS pixels, `html` stands below it."""
+    width, height = size or on_page(preview.width, preview.height)
+    box = f'width="{width}" height="{height}" style="max-width:100%;height:auto"'
+    image = f'<img src="{preview.data_url}" alt="{escape(text)}" {box}>'
+    return with_image(f'<div class="imagegen-picture">{image}{html}</div>', text, preview, text, (width, height))
+
+
+def with_image(html: str, text: str, image: Preview, alt: str, size: tuple[int, int] | None = None) -> Bundle:
+    """Return HTML with pictures as an output, and for front ends without HTML a smaller copy of `image`; `size` in CSS pixels."""
     from imagegen_magic.imaging.preview import preview
 
-    text = f"{text_of(image.path.name)}, {image.width}×{image.height}"
-    small = image.preview
-    if small is None or max(small.width, small.height) > edge:
-        try:
-            small = preview(image.data, edge=edge)
-        except (OSError, ImageInvalid) as error:
-            return line(f"{text} is no longer readable: {getattr(error, 'strerror', None) or error}", stands_out=True)
-    return preview_bundle(small, text, on_page(small.width, small.height, edge))
-
-
-def preview_bundle(preview: Preview, text: str, size: tuple[int, int] | None = None) -> Bundle:
-    """Return a preview as an output with its `text`; `size` in CSS pixels."""
-    width, height = size or on_page(preview.width, preview.height)
-    data = {preview.mime_type: preview.base64, "text/plain": text}
-    return Bundle(data, {preview.mime_type: {"width": width, "height": height}})
+    width, height = size or on_page(image.width, image.height)
+    if len(image.data) > _STATIC_BYTES or max(image.width, image.height) > _STATIC_EDGE:
+        image = preview(image.data, _STATIC_EDGE, _STATIC_BYTES)
+    data = {"text/html": html, image.mime_type: image.base64, "text/plain": text}
+    return Bundle(data, {image.mime_type: {"width": width, "height": height, "alt": alt}})
 
 
 def on_page(width: int, height: int, edge: int = EDGE) -> tuple[int, int]:
@@ -117,14 +130,10 @@ def line(text: str, *, stands_out: bool = False) -> Bundle:
 
 
 def joined(bundles: Iterable[Bundle]) -> Bundle:
-    """Return the text of several outputs as one output."""
-    texts = [(str(each.data["text/plain"]), str(each.data.get("text/html", ""))) for each in bundles]
+    """Return several outputs as one: their text and HTML, and the first image."""
+    listed = list(bundles)
+    texts = [(str(each.data["text/plain"]), str(each.data.get("text/html", ""))) for each in listed]
     html = "".join(markup or f"<div>{escape(text)}</div>" for text, markup in texts)
-    return text_bundle("\n".join(text for text, _ in texts), html)
-
-
-def show(image: GeneratedImage, shell: Any = None, *, edge: int = EDGE) -> None:
-    """Show an image and its caption in the running cell; in a terminal, only the caption."""
-    shell = shell or current_shell()
-    outputs = [bundle(image, edge=edge)] if has_kernel(shell) else []
-    show_all(shell, [*outputs, caption(image)])
+    first = next(filter(is_picture, listed), Bundle({}, {}))
+    data = {**first.data, "text/plain": "\n".join(text for text, _ in texts), "text/html": html}
+    return Bundle(data, first.metadata)

@@ -138,7 +138,7 @@ class Table(NamedTuple):
 
     def html(self) -> str:
         """Return the table, escaped."""
-        head = "".join(f'<th style="{_HEAD}">{escape(words)}</th>' for words in self.heads)
+        head = "".join(map(_head_html, self.heads))
         head = f"<thead><tr>{head}</tr></thead>" if self.heads else ""
         body = "".join(f"<tr>{_row_html(row)}</tr>" for row in self.rows)
         title = f'<div style="{HEADING}">{escape(self.title)}</div>' if self.title else ""
@@ -153,6 +153,11 @@ class Table(NamedTuple):
         if self.heads:
             lines.insert(1, "-" * min(_columns(lines[0]), 100))
         return "\n".join([self.title, *lines] if self.title else lines)
+
+
+def _head_html(words: str) -> str:
+    """Return a head; an empty one is an ordinary cell, because a screen reader would announce a header without a name."""
+    return f'<th style="{_HEAD}">{escape(words)}</th>' if words else f'<td style="{_HEAD}"></td>'
 
 
 def _row_html(row: Sequence[str | Cell]) -> str:

@@ -13,12 +13,12 @@ def thumbnail(image: GeneratedImage | bytes, edge: int, limit: int) -> str:
     from imagegen_magic.imaging.preview import preview
 
     try:
-        return preview(image if isinstance(image, bytes) else _source(image, edge), edge, limit).data_url
+        return preview(image if isinstance(image, bytes) else smallest_source(image, edge), edge, limit).data_url
     except (OSError, ImageGenError):
         return ""
 
 
-def _source(image: GeneratedImage, edge: int) -> bytes:
-    """Return the smallest copy that is large enough."""
+def smallest_source(image: GeneratedImage, edge: int) -> bytes:
+    """Return the smallest copy of an image that is large enough for `edge` pixels."""
     small = image.preview
     return small.data if small and max(small.width, small.height) >= edge else image.data

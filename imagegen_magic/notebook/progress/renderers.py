@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from imagegen_magic.engine import threads
-from imagegen_magic.notebook.output.display import Bundle, Canvas, joined, show_all, text_bundle, widget_bundle
+from imagegen_magic.notebook.output.display import REMOVED, Bundle, Canvas, is_picture, joined, show_all, text_bundle, widget_bundle
 from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.notebook.progress import html as progress_html
 from imagegen_magic.notebook.progress.state import JobProgress
@@ -35,7 +35,7 @@ class NullRenderer:
         self._canvas = canvas
 
     def begin(self, progress: JobProgress, slots: int, cancel: Callable[[], None]) -> None:
-        """Create the outputs for progress and images; only 1 if the others can be created at the end."""
+        """Create the outputs for progress and images: `slots`, or 0 if those of the result can be added at the end."""
 
     async def open(self, progress: JobProgress, now: float) -> None:
         """Create what takes time, after the request was sent; `now` in epoch seconds."""
@@ -56,20 +56,23 @@ class NullRenderer:
 
 
 class TextRenderer(NullRenderer):
-    """Plain text in an output of the cell, for front ends without widgets: nbclient, papermill."""
+    """Plain text in an output of the cell, for front ends without widgets: nbclient, papermill.
+
+    `obeys_updates`: whether the front end certainly replaces an output when asked to; some terminals and clients do not.
+    """
 
     interval = 0.5
 
-    def __init__(self, canvas: Canvas, title: str) -> None:
+    def __init__(self, canvas: Canvas, title: str, *, obeys_updates: bool = False) -> None:
         super().__init__(canvas)
-        self._title = title
+        self._title, self._obeys_updates = title, obeys_updates
         self._slots: list[str] = []
         self._ends: list[tuple[str, Bundle]] = []
         self._shown = ""
 
     def begin(self, progress: JobProgress, slots: int, cancel: Callable[[], None]) -> None:
         """Show the first text, and the outputs that the result needs if none can be added later."""
-        self._cancel = cancel
+        self._cancel, self._fixed = cancel, slots > 0
         self._slots = [self._canvas.show(bundle) for bundle in [self._first(progress), *[_SPARE] * (slots - 1)]]
 
     def _first(self, progress: JobProgress) -> Bundle:
@@ -91,10 +94,14 @@ class TextRenderer(NullRenderer):
             yield f"{number}. {row.text(now)}"
 
     def finish(self, bundles: Sequence[Bundle]) -> None:
-        """Replace the progress with the first output, and add the others below it."""
-        if len(self._slots) == 1:
-            self._canvas.update(self._slots[0], bundles[0])
-            super().finish(bundles[1:])
+        """Replace the progress with the result.
+
+        In front the pictures are a new output unless the front end obeys updates, so that no front end misses them.
+        """
+        if not self._fixed:
+            in_place = self._obeys_updates or not is_picture(bundles[0])
+            self._canvas.update(self._slots[0], bundles[0] if in_place else REMOVED)
+            super().finish(bundles[1:] if in_place else bundles)
             return
         last = len(self._slots) - 1
         fitting = bundles if len(bundles) <= last + 1 else [*bundles[:last], joined(bundles[last:])]

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from imagegen_magic.engine import threads
 from imagegen_magic.errors import ImageGenError, ImageInvalid
 from imagegen_magic.humanize import duration, pluralize, truncate
+from imagegen_magic.notebook.context import current_shell, has_kernel
 from imagegen_magic.notebook.output import captions, display
 from imagegen_magic.notebook.output.display import Bundle, Canvas, preview_bundle, text_bundle
+from imagegen_magic.notebook.output.gallery import SHOWN
 from imagegen_magic.notebook.output.style import FONT
 from imagegen_magic.notebook.output.tables import Cell, Table
 from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.notebook.progress import html as progress_html
-from imagegen_magic.notebook.progress import view as progress_view
 from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, WidgetRenderer
 from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.notebook.progress.sweep_grid import STYLE, SweepGrid
@@ -83,7 +84,7 @@ class SweepView(View):
         return SweepWidget(canvas, self._title(), SweepGrid(self._axes, self._job.places))
 
     def _slots(self) -> int:
-        return _SLOTS if self._background else 1
+        return _SLOTS if self._background else 0
 
     async def _outputs(self) -> AsyncIterator[Bundle]:
         result = self._job.generation
@@ -145,6 +146,15 @@ def grid_bundle(result: SweepResult, copies: Mapping[int, bytes], width: int = P
     return preview_bundle(small, truncate(sheet.alt, 400), (wide, round(small.height * wide / small.width)))
 
 
+def mimebundle(result: SweepResult) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a sweep as the last value of a cell shows it: its grid; in a terminal its line and its paths."""
+    shell = current_shell()
+    if shell is not None and not has_kernel(shell):
+        return {"text/plain": f"{result!r}\n{summary(result)}\n{_paths(result, None)}"}, {}
+    longest = edge(len(result))
+    return grid_bundle(result, {image.id: copy for image in result.images if (copy := _copy(image, longest))})
+
+
 def missing_font(result: SweepResult) -> str:
     """Return the note on scripts of the grid that no font of this machine has; empty if there are none."""
     from imagegen_magic.imaging.text import missing_fonts
@@ -193,6 +203,6 @@ def _row(result: SweepResult, image: GeneratedImage, copies: Mapping[int, bytes]
 
 
 def _paths(result: SweepResult, folder: Path | None) -> str:
-    names = [captions.near(image.path, folder) for image in result.images[: progress_view.SHOWN]]
+    names = [captions.near(image.path, folder) for image in result.images[:SHOWN]]
     more = [f"and {len(result) - len(names)} more in {captions.near(result.images[-1].path.parent, folder)}"]
     return "\n".join(names + (more if len(result) > len(names) else []))

@@ -12,15 +12,13 @@ from imagegen_magic.engine import threads
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import duration, pluralize
 from imagegen_magic.notebook.context import accepts_input, can_open_widgets, has_kernel, shows_widgets
-from imagegen_magic.notebook.output import display
+from imagegen_magic.notebook.output import display, gallery
 from imagegen_magic.notebook.output.display import EDGE, Bundle, Canvas
 from imagegen_magic.notebook.progress.renderers import NullRenderer, TerminalRenderer, TextRenderer, WidgetRenderer
 from imagegen_magic.notebook.progress.state import JobProgress
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.jobs.job import Job
-
-SHOWN = 24  # images of one cell; only the captions of further ones are shown
 
 _WIDGET_DELAY = 0.15  # seconds to wait, so that the request is sent before the widgets are created
 _MAX_WAIT = 4.0  # seconds to wait for the last events of a stopped job
@@ -74,12 +72,11 @@ class View:
         return " · ".join([model, *pixels, str(gateway.label_cost(plan.price))])
 
     def _slots(self) -> int:
-        """Return how many outputs the cell needs from the beginning: in the background, all of the result.
+        """Return how many outputs the cell needs from the beginning; 0 if they can be added at the end, which the background cannot.
 
         No output can be removed later, so each is filled whatever happens to the images.
         """
-        of = self._job.expecting
-        return 2 * min(of, SHOWN) + (of > SHOWN) if self._background else 1
+        return 1 if self._background else 0
 
     def cancel(self) -> None:
         """Stop waiting; from any thread, any number of times."""
@@ -143,45 +140,23 @@ class View:
 
     async def _outputs(self) -> AsyncIterator[Bundle]:
         images = self._progress.images
-        for image in images[:SHOWN]:
-            yield await threads.drawing(display.bundle, image, edge=self._edge)
-            yield display.caption(image)
-        if len(images) > SHOWN:
-            yield display.joined(display.caption(image) for image in images[SHOWN:])
-        if self._background and len(images) < self._job.expecting:
-            for text in await self._gaps(len(images)):
-                yield display.line(text, stands_out=True)
+        if isinstance(self._renderer, TerminalRenderer):
+            for image in images:
+                yield display.caption(image)
         elif images:
-            for text in await self._errors():
-                yield display.line(text, stands_out=True)
-        else:
+            yield await threads.drawing(gallery.bundle, images, edge=self._edge)
+        if not images:
             yield display.line(self._nothing())
-            for text in await self._other_errors():
-                yield display.line(text, stands_out=True)
+        for text in await self._lines(len(images)):
+            yield display.line(text, stands_out=True)
 
-    async def _gaps(self, made: int) -> list[str]:
-        """Return the text for the outputs of missing images: that there is none, and why."""
+    async def _lines(self, made: int) -> list[str]:
+        """Return the lines below the images: the errors, and in the background how many images are missing."""
+        if not self._background:
+            return await (self._errors() if made else self._other_errors())
         of = self._job.expecting
-        reasons, reported, lines = await self._reasons(of - made), dict[str, int](), list[str]()
-        for number, why in enumerate(reasons[: max(0, SHOWN - made)], made + 1):
-            same = reported.setdefault(why, number)
-            lines.append(f"picture {number} of {of} did not come" if of > 1 else self._nothing())
-            lines.append(why if same == number else f"for the same reason as picture {same}")
-        further = [why for why in dict.fromkeys(reasons[max(0, SHOWN - made) :]) if why not in reported]
-        if of > SHOWN:
-            lines.append("; ".join([f"{min(of - made, of - SHOWN)} more pictures did not come", *further]))
-        return lines
-
-    async def _reasons(self, missing: int) -> list[str]:
-        """Return the reason for each missing image: its task's error, or the error of the whole job."""
-        expected = self._job.plan.images_per_call if self._job.plan else ()
-        reported = [
-            str(error)
-            for task, error in self._progress.task_errors
-            for _ in range(sum(expected[task : task + 1]) - len(self._progress.rows[task].images))
-        ]
-        others = [] if reported else await self._errors()
-        return [*reported, *[others[0] if others else _TOO_FEW] * missing][:missing]
+        missing = [f"{of - made} of {of} pictures did not come"] if 0 < made < of else []
+        return [*missing, *(await self._errors() or ([_TOO_FEW] if made < of else []))]
 
     def _nothing(self) -> str:
         waited = time.time() - self._progress.started

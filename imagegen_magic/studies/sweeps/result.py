@@ -17,7 +17,7 @@ from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.humanize import gateway_name
 from imagegen_magic.records import FrozenDict, Record, frozen
-from imagegen_magic.result import GeneratedImage, Generation
+from imagegen_magic.result import GeneratedImage, Generation, as_output
 from imagegen_magic.secret_patterns import without_queries, without_queries_in
 from imagegen_magic.studies.scores.table import Scores, table_of
 from imagegen_magic.studies.sweeps.axes import OPTIONS
@@ -208,6 +208,9 @@ class SweepResult(Generation):
         }
         axes = columns(self.places[image.task], facts)
         return {name: without_queries_in(value) for name, value in {**axes, **options, **facts, **axes}.items()}
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        return as_output(self, by="progress.sweep_view:mimebundle") if self.images else ({"text/plain": repr(self)}, {})
 
     def __repr__(self) -> str:
         study = f", study {self.study}" if self.study else ""
