@@ -260,7 +260,7 @@ def test_background_shows_more_than_was_expected(front):
     """If a gateway makes more pictures than requested, the output of a background cell has them all."""
     generous = "ScriptedJob([(0.1, lambda: picture(0, 0)), (0, lambda: picture(0, 1)), (0, progress('saved'))])"
     cell = front.run(f"handle = follow({generous}, background=True)\nNone")
-    front.until(lambda: len(cell.images) == 1, "the first picture")
+    front.until(lambda: len(cell.images) == 2, "the pictures")
     assert front.run("handle.result()").status == "ok"
     assert "a-red-fox-1-2.png" in cell.text
 
