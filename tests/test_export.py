@@ -7,6 +7,7 @@ import json
 import os
 import re
 import threading
+import unicodedata
 import zipfile
 from dataclasses import replace
 from decimal import Decimal
@@ -257,6 +258,28 @@ def test_a_spreadsheet_finds_no_formula(own_world):
 def test_no_text_at_all_becomes_a_formula(text):
     """The cell of any prompt begins with no character that a spreadsheet evaluates."""
     assert not re.match(r"\s*[=+\-@\t\r]", export_table._safe(text))
+
+
+SKIPPED = "".join(chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) in ("Cc", "Cf", "Zs", "Zl", "Zp", "Mn"))
+"""Every character that shows nothing: a spreadsheet may skip it before a formula."""
+
+
+def test_every_character_that_a_spreadsheet_skips_is_known():
+    """One by one: control characters, no-break and zero-width spaces, the byte order mark, variation selectors."""
+    assert {"\x1f", "\v", "\f", "\xa0", "\u200b", "\u2060", "\ufeff", "\ufe0f"} <= set(SKIPPED)
+    assert [mark for mark in SKIPPED if not export_table._safe(f"{mark}=1+1").startswith("'")] == []
+
+
+@given(some.text(some.sampled_from(SKIPPED)), some.sampled_from("=+-@＝＋－＠﹦﹢﹣﹫"), some.text())
+def test_no_formula_hides_behind_characters_that_are_skipped(before, sign, text):
+    """In any number and order, before a sign of any width; the text itself stays."""
+    assert export_table._safe(before + sign + text) == "'" + (before + sign + text).replace("\0", "")
+
+
+@pytest.mark.parametrize("text", ["", "a fox", "\ufeffa fox", "\xa0a = b", "…=1", "狐狸=1"])
+def test_other_texts_stay_as_they_are(text):
+    """No apostrophe where no formula begins."""
+    assert export_table._safe(text) == text
 
 
 def test_the_table_has_the_axes_and_every_option(own_world):

@@ -323,6 +323,24 @@ def test_scripts_are_bash(script):
     assert subprocess.run(["bash", "-n", PROJECT / script], check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("version", "line"),
+    [("3.99", "This machine has no Python 3.99: put python3.99 on the PATH, or install it with pyenv.")]
+    + [(version, f"--python takes a version such as 3.13, not '{version}'.") for version in ("", "three")],
+)
+def test_a_python_that_is_missing_is_named_in_one_line(version, line):
+    """`scripts/test --python` then runs no test and makes nothing."""
+    done = subprocess.run([PROJECT / "scripts" / "test", "--python", version], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"{line}\n")
+
+
+def test_the_classifiers_are_the_pythons_that_the_tests_passed_on():
+    """Each with the tests and the date, in docs/pythons.md."""
+    page = (PROJECT / "docs" / "pythons.md").read_text()
+    passed = re.findall(r"^\| (3\.\d+) \| .+ \| passed \| \d{4}-\d\d-\d\d \|$", page, re.MULTILINE)
+    assert passed == re.findall(r'"Programming Language :: Python :: (3\.\d+)"', (PROJECT / "pyproject.toml").read_text())
+
+
 def _script(path, code, **environment):
     """Run a line of bash after sourcing the scripts' common part, with nothing but `path` on the PATH."""
     line = f'source "{PROJECT}/scripts/common.sh"; {code}'

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from imagegen_magic.humanize import iso_time
 from imagegen_magic.studies.export.item import ExportItem, as_json
 from imagegen_magic.studies.sweeps.result import columns
 
-_FORMULA = re.compile(r"\s*[=+\-@\t\r\n＝＋－＠]")  # how a formula begins, also after blanks and control characters
+_SIGNS = "=+-@\N{MINUS SIGN}"  # how a formula begins, in every width
+_BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols without a mark
 _PLAIN = (str, int, float, type(None))
 
 
@@ -61,4 +63,16 @@ def _safe(value: object) -> str:
     if value is None:
         return ""
     text = str(value).replace("\0", "")
-    return f"'{text}" if isinstance(value, str) and _FORMULA.match(text) else text
+    return f"'{text}" if isinstance(value, str) and _may_be_formula(text) else text
+
+
+def _may_be_formula(text: str) -> bool:
+    """Return whether a text begins like a formula, after anything that a spreadsheet may skip, or with a tab or a new line."""
+    blank = re.match(r"\s*", text)
+    first = next((mark for mark in text if not _is_skipped(mark)), "")
+    return unicodedata.normalize("NFKC", first)[:1] in tuple(_SIGNS) or bool(blank and re.search(r"[\t\r\n]", blank[0]))
+
+
+def _is_skipped(mark: str) -> bool:
+    """Return whether a character shows nothing: spaces, control and format characters, marks that combine, and unassigned ones."""
+    return mark in _BLANKS or mark.isspace() or not mark.isprintable() or unicodedata.category(mark) in ("Mn", "Me")
