@@ -69,8 +69,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("tree", "recall.tree", "ID|NAME", "which picture was made from which", 1, least=1),
     Command("compare", "compare.compare", "A B",
             "two pictures (ids, variables, files): slider, what differs in prompt, settings and numbers", 2, least=2),
-    Command("vote", "vote.vote", "[NAME]",
-            "choose between blind pairs of a sweep, by keyboard; then the ranking, and each value's mean in these pictures", 1),
+    Command("vote", "vote.vote", "[NAME] [--axis AXIS]",
+            "choose between blind pairs of a sweep, by keyboard; then the ranking, and each value's mean in these pictures; --axis: pairs "
+            "that differ in this axis alone come first", 1, valued=("--axis",)),
     Command("score", "scores.score", "NAME SCORER … [--fresh] [--retry] [--yes] [--dry-run]",
             "measure the pictures of a variable: SCORER is a function of the notebook or built in; known values are not measured again, "
             "--retry: also what failed, --fresh: all", _MANY, ("--fresh", "--retry", "--yes", "--dry-run"), may_be_prompt=True, least=1,
@@ -78,6 +79,10 @@ COMMANDS: tuple[Command, ...] = (
     Command("scores", "scores.scores", "NAME [--failed]", "the scores of each picture; --failed: why values are missing", 1,
             ("--failed",), may_be_prompt=True, least=1, variable_first=True),
     Command("scorers", "scores.scorers", "", "the scorers that were used, and those that are built in", may_be_prompt=True),
+    Command("effects", "effects.effects", "NAME [SCORE …] [--against AXIS=VALUE] [--over AXIS] [--by AXIS]",
+            "what each axis of a sweep does to scores, with 95 % intervals: those of scorers, votes, stars, drift, seconds, cost; --over: "
+            "for other values of this axis too, --by: for each of its values", _MANY,
+            valued=("--against", "--over", "--by"), may_be_prompt=True, least=1, variable_first=True),
     Command("drift", "drift.run", "ID|NAME", "what an edit changed that its mask protects, as a heat map", 1, least=1),
     Command("mask", "mask.run", "NAME|FILE [-o NAME] [--from MASK]", "paint a mask on a picture", 1, valued=("-o", "--out", "--from"),
             least=1),

@@ -264,6 +264,15 @@ _DELETIONS = (  # images that were deleted: their rows stay, without words and a
 _TEXTS = (  # what a service wrote beside the pictures of a task
     "CREATE TABLE texts (task INTEGER PRIMARY KEY REFERENCES tasks (row), text TEXT NOT NULL)",
 )
+_EFFECT_CHECKS = (  # at which numbers of values the effects on a score were compared
+    """CREATE TABLE effect_checks (
+        sweep INTEGER NOT NULL REFERENCES studies (id),
+        score TEXT NOT NULL,
+        size INTEGER NOT NULL,
+        created TEXT NOT NULL,
+        PRIMARY KEY (sweep, score, size)
+    ) WITHOUT ROWID""",
+)
 _ADDITIONS: tuple[tuple[str, ...], ...] = (
     _FOLDERS,
     _ERRORS,
@@ -273,6 +282,7 @@ _ADDITIONS: tuple[tuple[str, ...], ...] = (
     _SCORES,
     _DELETIONS,
     _TEXTS,
+    _EFFECT_CHECKS,
 )  # since version 0.1.0, which knows format 4
 MIGRATIONS = (_TABLES, _QUERIES, _RESEARCH, _SESSIONS, *_ADDITIONS)
 """The statements from each format of the file to the next."""

@@ -55,7 +55,7 @@ def vote(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
             "Bind a part of them to a variable, and vote on that."
         )
     session = VoteSession(context.shell, api.ledger(context.settings()), name, images, int(getattr(value, "study", 0) or 0))
-    loop.run(session.load())
+    loop.run(session.load(flags.get("--axis", "")))
     if session.enough:
         session.show_ranking()
     elif shows_widgets(context.shell):
@@ -74,6 +74,8 @@ class VoteSession:
         self._votes: list[Vote] = []
         self._session_votes: list[Vote] = []
         self._combinations: Mapping[int, Mapping[str, str]] = {}
+        self._matched: Mapping[tuple[int, int], str] = {}
+        self._axis = ""
         self._previews: dict[int, str] = {}
         self._pair: tuple[int, int] = (0, 0)
         self._number = 0  # of the pair on the page
@@ -88,10 +90,17 @@ class VoteSession:
         """Whether the votes so far make a ranking."""
         return len(self._votes) >= ranking.votes_needed(len(self._ids))
 
-    async def load(self) -> None:
-        """Read the earlier votes on these images, and their combinations in a sweep."""
+    async def load(self, axis: str = "") -> None:
+        """Read the earlier votes on these images, and their combinations in a sweep; pairs of `axis` are asked first.
+
+        Raises UsageError if no two pictures differ in this axis alone.
+        """
         self._votes = await votes_between(self._ledger, self._ids)
         self._study, self._combinations = await combinations_of(self._ledger, self._ids, self._study)
+        self._matched, self._axis = ranking.matched_pairs(self._ids, self._combinations), axis
+        if axis and axis not in self._matched.values():
+            known = ", ".join(sorted(set(self._matched.values()))) or "none"
+            raise UsageError(f"No two pictures of {self._name} differ in {axis} alone. Axes with such pairs: {known}.")
 
     def open(self) -> None:
         """Show the widget in the running cell; from then on everything runs on the engine's loop."""
@@ -168,7 +177,7 @@ class VoteSession:
             self._number += 1
             self._put(enough=True)
         else:
-            self._pair = ranking.next_pair(self._ids, self._votes, self._random)
+            self._pair = ranking.matched_pair(self._ids, self._votes, self._matched, self._random, self._axis)
             await self._show_pair()
 
     async def _show_pair(self) -> None:
@@ -212,7 +221,7 @@ class VoteSession:
             "" if self.enough else f" {len(self._votes)} of the {goal} votes for a good ranking. {how or 'Run the cell again to continue.'}"
         )
         html = page(found, self._drawn, _MAX_DRAWN).html("imagegen-ranking")
-        return [text_bundle(str(page(found, self._label)), html), line(_EXPLAINED + (_OF_AXES if found.axes else "") + more)]
+        return [text_bundle(str(page(found, self._label)), html), line(_EXPLAINED + (_of_axes(self._name) if found.axes else "") + more)]
 
     def _label(self, item: RankedItem) -> str:
         combination = self._combinations.get(item.picture) or {}
@@ -228,7 +237,11 @@ _EXPLAINED = (
     "The probability that each is preferred to one of mean strength, with its 95 % interval (Bradley-Terry; a tie counts half for each). "
     "If intervals overlap much, more votes are needed to separate them."
 )
-_OF_AXES = " The values of an axis are means over these pictures; they do not predict other pictures."
+
+
+def _of_axes(name: str) -> str:
+    means = "The values of an axis are means over these pictures; they do not predict other pictures."
+    return f" {means} %imagegen effects {name} votes estimates what a value does to new ones."
 
 
 def page(found: Ranking, cell: Callable[[RankedItem], str | Cell], limit: int | None = None) -> Page:

@@ -19,6 +19,8 @@ from imagegen_magic.humanize import gateway_name
 from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.result import GeneratedImage, Generation, as_output
 from imagegen_magic.secret_patterns import without_queries, without_queries_in
+from imagegen_magic.studies.effects.available import Sample, compare
+from imagegen_magic.studies.effects.table import Effects
 from imagegen_magic.studies.scores.table import Scores, table_of
 from imagegen_magic.studies.sweeps.axes import OPTIONS
 
@@ -175,6 +177,16 @@ class SweepResult(Generation):
     def scores(self) -> Scores:
         """The scores of its images as the ledger has them now; see `imagegen_magic.score`."""
         return loop.run(table_of(self.images, self.study, ledger_of(load())))
+
+    def effects(self, *scores: str, against: Mapping[str, str] | None = None, over: str = "", by: str = "") -> Effects:
+        """Return what the axes do to scores, with 95 % intervals; by default to all scores that its images have.
+
+        A score is the name of a scorer, or `votes`, `stars`, `drift`, `seconds` or `cost`. `against` names the baseline of an axis:
+        `{"style": "oil"}`. `over` pairs the comparison over the values of an axis, so that it holds for other values of it too; `by` makes
+        a table for each value of an axis. Raises UnsupportedOption for an unknown score, axis or value.
+        """
+        sample = Sample(self.images, {image.id: self.places[image.task] for image in self.images}, missing(self), self.study)
+        return loop.run(compare(sample, scores, ledger_of(load()), against=against, over=over, by=by))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per image: axes, options, prompt, pixels, seconds, cost (None: unknown), path, and `score NAME` of each score.
