@@ -53,7 +53,9 @@ class View:
             return NullRenderer(Canvas(shell))
         if not has_kernel(shell):
             return TerminalRenderer(self._title(), background=self._background)
-        return self._widget(Canvas(shell)) if self._takes_widgets(shell) else TextRenderer(Canvas(shell), self._title())
+        if self._takes_widgets(shell):
+            return self._widget(Canvas(shell))
+        return TextRenderer(Canvas(shell), self._title(), obeys_updates=not accepts_input(shell))
 
     def _takes_widgets(self, shell: Any) -> bool:
         """Whether the progress is a widget: nbclient and papermill forbid input, and would save every widget model."""
