@@ -300,7 +300,7 @@ def test_progress_as_text_opens_no_widget(front):
     front.until(lambda: any("waiting" in words for words in cell.of("text/plain")), "the words")
     front.wait(cell)
     assert front.most_models == 0
-    assert kinds(cell) == [PICTURE]
+    assert kinds(cell) == [LINE, PICTURE]
 
 
 def test_progress_as_widgets_needs_no_input(front):
