@@ -36,7 +36,8 @@ def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
     path, address = _relative(image.path, folder or notebook_folder())
     link = f'<a href="{escape(address)}">{escape(path)}</a>' if address else escape(path)
     facts = [*_made(image), *([] if image.seconds is None else [duration(image.seconds)]), *_extra(image), *_cost(image, time.time())]
-    return _line(_warnings(image), facts, path, link)
+    warnings = _warnings(image)
+    return Caption(without_queries(" · ".join([*warnings, *facts, path])), _line_html(warnings, [*map(escape, facts), link]))
 
 
 def gallery(images: Sequence[GeneratedImage], *, folder: Path | None = None) -> Caption:
@@ -54,15 +55,15 @@ def gallery(images: Sequence[GeneratedImage], *, folder: Path | None = None) -> 
     folders = list(dict.fromkeys(os.path.dirname(path) for path, _ in paths))
     within = f" in {escape(folders[0])}/" if len(folders) == 1 and folders[0] else ""
     words = "".join(f"\n[{number}] {path}" for number, (path, _) in enumerate(paths))
-    line = _line(_shared([_warnings(image) for image in images]), facts, "", f"{links}{within}")
-    return Caption(line.text.removesuffix(" · ") + without_queries(words), line.html)
+    warnings = _shared([_warnings(image) for image in images])
+    text = without_queries(" · ".join([*warnings, *facts]) + words)
+    return Caption(text, _line_html(warnings, [f"{links}{within}", *map(escape, facts)]))
 
 
-def _line(warnings: Iterable[str], facts: Sequence[str], path: str, link: str) -> Caption:
-    """Return warnings, facts and the path as one line; `link` is the path as HTML."""
+def _line_html(warnings: Iterable[str], parts: Iterable[str]) -> str:
+    """Return warnings and further parts, which are HTML, as one line."""
     marked = [f'<strong style="{_EMPHASIS}">{escape(warning)}</strong>' for warning in warnings]
-    html = f'<div class="{AS_TEXT}" style="{_LINE}">{" · ".join([*marked, *map(escape, facts), link])}</div>'
-    return Caption(without_queries(" · ".join([*warnings, *facts, path])), without_queries(html))
+    return without_queries(f'<div class="{AS_TEXT}" style="{_LINE}">{" · ".join([*marked, *parts])}</div>')
 
 
 def _numbered(number: int, path: str, address: str) -> str:
