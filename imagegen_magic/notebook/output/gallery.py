@@ -86,6 +86,8 @@ def alt(image: GeneratedImage, number: int = 0, of: int = 1) -> str:
 
 
 def _single(image: GeneratedImage, edge: int) -> Bundle:
+    from imagegen_magic.imaging.preview import preview
+
     small = _copy(image, edge)
     if small is None:
         return line(_lost(image), stands_out=True)
@@ -93,7 +95,7 @@ def _single(image: GeneratedImage, edge: int) -> Bundle:
     size = on_page(small.width, small.height, edge)
     style = "margin:4px 0 2px"
     html = f'<div style="{style}">{_linked(image, _img(small, size, alt(image)))}</div>{below.html}'
-    static = _copy(image, min(edge, _STATIC[0]), _STATIC[1]) or small
+    static = preview(small.data, min(edge, _STATIC[0]), _STATIC[1])
     return with_image(_page(html, max(size[0], _WIDTH)), _text([image], below.text), static, alt(image), size)
 
 
