@@ -156,11 +156,12 @@ def strengths(pictures: Sequence[int], votes: Sequence[Vote]) -> dict[int, float
     """Return the strength of each image that has a vote, on the scale of log odds."""
     voted = {picture for vote in votes for picture in (vote.left, vote.right)}
     index = {picture: position for position, picture in enumerate(picture for picture in pictures if picture in voted)}
-    found, _ = fit(len(index), _games(votes, index))
+    found, _ = fit(len(index), games_of(votes, index))
     return {picture: found[position] for picture, position in index.items()}
 
 
-def _games(votes: Iterable[Vote], index: Mapping[int, int]) -> list[Game]:
+def games_of(votes: Iterable[Vote], index: Mapping[int, int]) -> list[Game]:
+    """Return votes as games of the Bradley-Terry model; `index` is the position of each image."""
     return [(index[vote.left], index[vote.right], 0.5 if vote.winner is None else float(vote.winner == vote.left)) for vote in votes]
 
 
@@ -182,7 +183,7 @@ def ranking(pictures: Sequence[int], votes: Sequence[Vote], combinations: Mappin
     index = {picture: position for position, picture in enumerate(pictures)}
     if other := next((vote for vote in votes if vote.left not in index or vote.right not in index), None):
         raise ValueError(f"a vote between {other.left} and {other.right} is not about these pictures")
-    scores = _Scores(index, votes, *fit(len(pictures), _games(votes, index)))
+    scores = _Scores(index, votes, *fit(len(pictures), games_of(votes, index)))
     items = _strongest_first(scores.item(f"@{picture}", {picture}, picture) for picture in pictures)
     axes = {
         axis: _strongest_first(scores.item(value, group) for value, group in values.items())

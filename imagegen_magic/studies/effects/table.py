@@ -49,7 +49,7 @@ def effects(
     design = _Design(_axes_of(listed), dict(against or {}), over, by)
     design.check()
     found = [_effects_of(score, design) for score in listed]
-    adjusted = iter(_holm([each for score in found for each in score.comparisons]))
+    adjusted = iter(corrected([each for score in found for each in score.comparisons]))
     shown = [dataclasses.replace(score, comparisons=tuple(next(adjusted) for _ in score.comparisons)) for score in found]
     return Effects(tuple(_with_power(score) for score in shown), over, by, checks)
 
@@ -288,7 +288,7 @@ def _lost(rows: Sequence[Row]) -> Iterator[str]:
                 yield f"{missing}: this compares the pictures that exist."
 
 
-def _holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
+def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Return the comparisons with adjusted p (S. Holm, Scandinavian Journal of Statistics 6, 1979)."""
     count, largest = len(comparisons), 0.0
     adjusted = list(comparisons)
