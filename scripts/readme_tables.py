@@ -1,4 +1,4 @@
-"""Writes the README's tables again from the package's own data: `python scripts/readme_tables.py`."""
+"""Writes the tables of the README and of docs/ again from the package's own data: `python scripts/readme_tables.py`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,18 @@ from imagegen_magic.notebook.subcommands import COMMANDS
 from imagegen_magic.options import OPTIONS, SETTINGS
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Model, Provider
+from imagegen_magic.request import ImageRequest
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+PROJECT = Path(__file__).resolve().parent.parent
+PLACES = {  # a page, and the tables that stand in it
+    "README.md": ("keys",),
+    "README.zh-CN.md": ("keys_zh",),
+    "docs/keys.md": ("keys",),
+    "docs/services.md": ("services", "models"),
+    "docs/money.md": ("answers",),
+    "docs/cells.md": ("options", "commands"),
+    "docs/configuration.md": ("settings",),
+}
 
 
 def services() -> str:
@@ -27,6 +37,26 @@ def _service(provider: Provider) -> Sequence[str]:
     more = ", and any other by its name" if provider.unlisted_model("owner/name") else ""
     come = "in the answer" if provider.synchronous else "as a task"
     return _linked(provider), provider.title, key + others, f"`{base_variable(provider)}`", f"{len(provider.models)}{more}", come
+
+
+def keys() -> str:
+    """Return the table of keys: each service's variable, and the list price of a first picture."""
+    rows = [(_linked(one), one.title, f"`{one.key_variable}`", first_picture(one) or "not listed") for one in registry.built_in()]
+    return _table(("`-p`", "service", "key", "a first picture"), rows)
+
+
+def keys_zh() -> str:
+    """Return the same table in Chinese."""
+    rows = [(_linked(one), one.title, f"`{one.key_variable}`", first_picture(one) or "未列出") for one in registry.built_in()]
+    return _table(("`-p`", "服务", "密钥变量", "第一张图片的价格"), rows)
+
+
+def first_picture(provider: Provider) -> str:
+    """Return the list price of one square picture of a service's first model, at its lowest quality if it has one; "" if unknown."""
+    model = provider.models[0]
+    qualities = [word for word in model.qualities if word != "auto"]
+    price = provider.plan(ImageRequest("a fox", size="1:1", quality=qualities[0] if qualities else None)).price
+    return f"${price.amount:.4f}".rstrip("0") if price.amount is not None and price.unit == "USD" else ""
 
 
 def _linked(provider: Provider) -> str:
@@ -116,18 +146,29 @@ def _cell(text: str, *, first: bool) -> str:
     return text.replace("|", "\\|") if text or first else "–"
 
 
-TABLES = {"services": services, "models": models, "answers": answers, "options": options, "commands": commands, "settings": settings}
+TABLES = {
+    "services": services,
+    "models": models,
+    "answers": answers,
+    "options": options,
+    "commands": commands,
+    "settings": settings,
+    "keys": keys,
+    "keys_zh": keys_zh,
+}
 
 
-def renewed(text: str) -> str:
-    """Return the README with each table between its two comments written again."""
-    for name, table in TABLES.items():
+def renewed(text: str, names: Sequence[str]) -> str:
+    """Return a page with each named table between its two comments written again. Raises ValueError if it has no place for one."""
+    for name in names:
         between = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        text, found = between.subn(lambda marks, table=table: f"{marks[1]}{table()}\n{marks[2]}", text)
+        text, found = between.subn(lambda marks, name=name: f"{marks[1]}{TABLES[name]()}\n{marks[2]}", text)
         if found != 1:
-            raise ValueError(f"the README must have one place for the table of {name}, not {found}")
+            raise ValueError(f"the page must have one place for the table of {name}, not {found}")
     return text
 
 
 if __name__ == "__main__":
-    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page, names in PLACES.items():
+        path = PROJECT / page
+        path.write_text(renewed(path.read_text(encoding="utf-8"), names), encoding="utf-8")

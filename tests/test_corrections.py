@@ -110,7 +110,7 @@ def test_how_old_the_pages_are(monkeypatch, day, ages, oldest):
         shell.run("%imagegen doctor")
         (text,) = shell.shown()
     (line,) = [line.strip() for line in text.splitlines() if line.startswith("model data")]
-    assert line.endswith(f"the oldest page was read {oldest}; newer data come with a newer version: pip install -U imagegen_magic")
+    assert line.endswith(f"the oldest page was read {oldest}; newer data come with a newer version: pip install -U imagegen-magic")
     assert text.splitlines()[0] == before.splitlines()[0]  # the number of problems
 
 

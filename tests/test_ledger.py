@@ -1079,7 +1079,7 @@ def test_a_newer_ledger_is_left_alone(old: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     with another(old) as ledger, pytest.raises(LedgerError, match=r"newer imagegen_magic \(format 99") as caught:
         run(ledger.check())
-    assert "pip install -U imagegen_magic" in caught.value.hint
+    assert "pip install -U imagegen-magic" in caught.value.hint
     assert version(old) == 99
 
 

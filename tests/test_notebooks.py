@@ -25,6 +25,7 @@ from terminals import enter, terminal
 pytestmark = pytest.mark.kernel
 PROJECT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+SHOWN = PROJECT / "build" / "notebooks"  # scripts/docs puts them into the pages
 MOST_BYTES = 1_000_000  # of an executed notebook: it is committed, mailed and opened in browsers
 PICTURES = ("image/png", "image/jpeg")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]")
@@ -280,6 +281,8 @@ def run(tmp_path_factory):
             for name, value in environment(folder).items():
                 patch.setenv(name, value)
             nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
+        SHOWN.mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, SHOWN / path.name)
         return notebook, folder
 
     return once

@@ -1,4 +1,4 @@
-"""The README is true: its tables are the package's data, its commands exist, its examples run, its pictures are there."""
+"""The README and the pages of docs/ are true: their tables are the package's data, their examples run, their pictures and links are there."""
 
 import importlib.util
 import json
@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 from shells import a_shell
 
-from imagegen_magic import generate, run
+import imagegen_magic
+from imagegen_magic import _version, generate, run
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.notebook import subcommands
@@ -30,11 +31,16 @@ from imagegen_magic.result import Kind
 
 PROJECT = Path(__file__).resolve().parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^( *)```(\w*)\n(.*?)^ *```", README, re.MULTILINE | re.DOTALL)
+CHINESE = (PROJECT / "README.zh-CN.md").read_text(encoding="utf-8")
+DOCS = {path.stem: path.read_text(encoding="utf-8") for path in sorted((PROJECT / "docs").glob("*.md"))}
+PAGES = "\n".join((README, *DOCS.values()))
+DIRECTIVES = re.compile(r"^```{.*?^```\n", re.MULTILINE | re.DOTALL)
+FENCES = re.compile(r"^( *)```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+BLOCKS = dict.fromkeys(FENCES.findall(DIRECTIVES.sub("", PAGES)))  # the start page repeats the README's
 
 
 def blocks(language, containing=""):
-    """Return the README's code blocks of a language, without the list's indentation."""
+    """Return the code blocks of a language, the README's first, without the list's indentation."""
     found = [re.sub(f"^{indent}", "", code, flags=re.MULTILINE) for indent, kind, code in BLOCKS if kind == language]
     return [code for code in found if containing in code]
 
@@ -62,14 +68,50 @@ def tables():
 
 
 def test_tables_are_made_from_the_data(tables):
-    """Written again from the package's data, the README stays as it is (else run scripts/readme_tables.py)."""
-    assert tables.renewed(README) == README
+    """Written again from the package's data, each page stays as it is (else run scripts/readme_tables.py)."""
+    for page, names in tables.PLACES.items():
+        text = (PROJECT / page).read_text(encoding="utf-8")
+        assert tables.renewed(text, names) == text
+    assert {name for names in tables.PLACES.values() for name in names} == set(tables.TABLES)
+
+
+def test_every_table_is_renewed(tables):
+    """No page has a table between comments that the script does not know there."""
+    for path in (*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")):
+        marked = re.findall(r"<!-- end of (\w+) -->", path.read_text(encoding="utf-8"))
+        assert tuple(marked) == tables.PLACES.get(path.relative_to(PROJECT).as_posix(), ())
 
 
 def test_a_lost_table_is_noticed(tables):
     """Without its two comments a table would silently stay away."""
     with pytest.raises(ValueError, match="services"):
-        tables.renewed(README.replace("<!-- services -->", ""))
+        tables.renewed(DOCS["services"].replace("<!-- services -->", ""), ["services"])
+
+
+def test_the_readme_is_short():
+    """A newcomer reads it in a few minutes."""
+    assert len(README.splitlines()) <= 160
+
+
+def test_what_a_first_picture_costs(tables):
+    """The table's price is that of the request which the text below it describes; without a listed price none is shown."""
+    rows = {row[1]: row[3] for row in rows_of(tables.keys())}
+    assert rows["OpenAI"] == "$0.0059"
+    assert rows["EvoLink"] == "not listed"
+    plan = registry.get_provider("openai").plan(ImageRequest("a fox", size="1:1", quality="low"))
+    assert f"{plan.price.amount:.4f}" == rows["OpenAI"][1:]
+
+
+def test_the_chinese_page():
+    """It is dated, is linked at the top of the README and back, and its first cell is a cell."""
+    assert re.search(r"\d{4}-\d\d-\d\d", CHINESE.split("##")[0])
+    assert "(README.zh-CN.md)" in README.split("##")[0]
+    assert "(README.md)" in CHINESE.split("##")[0]
+    assert [link for link in re.findall(r"\]\(((?!https)[^)]+)\)", CHINESE) if not (PROJECT / link).exists()] == []
+    with a_shell() as shell:
+        shell.run("%%imagegen" + CHINESE.partition("%%imagegen")[2].partition("```")[0].rstrip("\n"))
+        (picture,) = shell.variables["_imagegen"]
+    assert picture.request.prompt == "星空下的古老城堡"
 
 
 def rows_of(table):
@@ -102,7 +144,7 @@ def test_the_variables_of_headers_and_versions_are_there():
     """Those that a service reads beside its key and its address."""
     named = [name for one in registry.built_in() for name in (*one.extra_headers.values(), *one.variables)]
     assert named
-    assert [name for name in named if f"`{name}`" not in README] == []
+    assert [name for name in named if f"`{name}`" not in DOCS["services"]] == []
 
 
 def test_which_models_take_the_options_of_some_models():
@@ -127,7 +169,9 @@ def test_parameters_go_by_keyword():
 
 def test_every_kind_of_cost_is_there():
     """With what it means."""
-    assert re.findall(r"^\| (\w+) \| ", README.partition("| cost | is |")[2].partition("\n\n")[0], re.MULTILINE) == list(get_args(Kind))
+    assert re.findall(r"^\| (\w+) \| ", DOCS["keys"].partition("| cost | is |")[2].partition("\n\n")[0], re.MULTILINE) == list(
+        get_args(Kind)
+    )
 
 
 def test_a_server_of_ones_own(own_world):
@@ -136,7 +180,9 @@ def test_a_server_of_ones_own(own_world):
     (own_world / "pyproject.toml").write_text(lines)
     lab = registry.get_provider("lab", load(own_world).provider_tables)
     assert (lab.base_url, lab.needs_key, lab.dialect) == ("http://192.168.1.20:8080/v1", False, "openai-compatible")
-    assert set(FLAVOURS) - {"plain"} == set(re.findall(r"`([\w-]+)`", README.partition("and `flavour` (")[2].partition(")")[0]))
+    assert set(FLAVOURS) - {"plain"} == set(
+        re.findall(r"`([\w-]+)`", DOCS["another-provider"].partition("and `flavour` (")[2].partition(")")[0])
+    )
 
 
 def test_every_gateway_and_model_is_there(tables):
@@ -160,33 +206,33 @@ def test_the_limits_of_4k_are_told(tables):
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option.flags], ids=lambda option: option.name)
-def test_every_option_is_in_readme_and_help(option):
-    """Whoever reads either finds every flag."""
-    assert [flag for flag in option.flags if f"`{flag}`" not in README] == []
+def test_every_option_is_in_pages_and_help(option):
+    """Each lists every flag."""
+    assert [flag for flag in option.flags if f"`{flag}`" not in DOCS["cells"]] == []
     assert [flag for flag in option.flags if not re.search(rf"(^|[ ,]){flag}\b", subcommands.help_text(), re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("command", subcommands.COMMANDS, ids=lambda command: command.name)
-def test_every_subcommand_is_in_readme_and_help(command):
-    """Whoever reads either finds every subcommand."""
-    assert f"`%imagegen {command.name}" in README
+def test_every_subcommand_is_in_pages_and_help(command):
+    """Each lists every subcommand."""
+    assert f"`%imagegen {command.name}" in DOCS["cells"]
     assert f"%imagegen {command.name}" in subcommands.help_text()
 
 
-def test_every_setting_is_in_the_readme():
+def test_every_setting_is_in_the_pages():
     """What can be configured is an option in the table or in the list of the other settings."""
     named = {name: option.flags or (name,) for name, option in SETTINGS.items()}
-    assert [name for name, words in named.items() if not all(f"`{word}`" in README for word in words)] == []
+    assert [name for name, words in named.items() if not all(f"`{word}`" in DOCS["cells"] + DOCS["configuration"] for word in words)] == []
 
 
 def test_every_key_variable_is_in_the_readme():
     """The variables of the built-in gateways' keys are named."""
-    assert [one.key_variable for one in registry.all_providers() if f"`{one.key_variable}`" not in README] == []
+    assert [one.key_variable for one in registry.all_providers() if f"`{one.key_variable}`" not in README + DOCS["services"]] == []
 
 
 def test_first_picture_in_five_lines(shell):
     """The README's first five lines, two of them in the shell, lead to a picture without a key, and a line says where it is from."""
-    lines, (load, first, *_) = blocks("")[0], blocks("python")
+    lines, (load, first, *_) = block("", "jupyter lab"), blocks("python")
     assert len((lines + load + first).splitlines()) == 5
     shell.run(load)
     shell.run(first.rstrip("\n"))
@@ -283,10 +329,12 @@ def test_the_entry_point_group():
 
 
 def test_pictures_are_there_and_light():
-    """Each picture of the README is a whole PNG of at most 250 kB, with a dark twin and words for who cannot see it."""
-    light, dark = re.findall(r'src="(docs/[^"]+)"', README), re.findall(r'srcset="(docs/[^"]+)"', README)
+    """Each picture of README and pages is a whole PNG of at most 250 kB, with a dark twin and words for who cannot see it."""
+    text = README + "".join(DOCS.values()).replace('="', '="docs/')
+    light, dark = re.findall(r'src="(docs/[^"]+-light.png)"', text), re.findall(r'srcset="(docs/[^"]+)"', text)
     assert [name.replace("light", "dark") for name in light] == dark
-    assert len(re.findall(r'<img [^>]*alt="[^"]{20,}"', README)) == len(light) >= 1
+    assert len(re.findall(r'<img [^>]*alt="[^"]{20,}"', text)) == len(light) >= 6
+    assert {path.name for path in (PROJECT / "docs").glob("*.png")} == {Path(name).name for name in light + dark}
     for name in light + dark:
         assert (PROJECT / name).stat().st_size <= 250_000
         with Image.open(PROJECT / name) as picture:
@@ -294,30 +342,81 @@ def test_pictures_are_there_and_light():
             assert picture.format == "PNG"
 
 
-def test_links_lead_somewhere():
-    """Every file and every heading that the README links to exists."""
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
-    headings = {f"#{re.sub(r'[^a-z ]', '', title.lower()).replace(' ', '-')}" for title in re.findall(r"^#+ (.+)$", README, re.MULTILINE)}
-    assert [link for link in links if link not in headings and not (PROJECT / link).exists()] == []
-    assert links
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}.md" for name in DOCS)])
+def test_links_lead_somewhere(page):
+    """Every file and every heading that a page links to exists."""
+    path = PROJECT / page
+    links = [link.partition("#") for link in re.findall(r"\]\(((?!https?:)[^)]+)\)", path.read_text(encoding="utf-8"))]
+    for file, _, heading in links:
+        target = path.parent / file if file else path
+        assert target.exists(), file
+        assert not heading or heading in headings(target.read_text(encoding="utf-8")), heading
+
+
+def headings(text):
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    return {re.sub(r"[^a-z -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+
+
+def test_every_page_is_in_the_contents():
+    """The start page leads to every page and notebook."""
+    contents = "\n".join(re.findall(r"```{toctree}\n(.*?)```", DOCS["index"], re.DOTALL)).splitlines()
+    notebooks = [f"notebooks/{path.stem}" for path in (PROJECT / "notebooks").glob("*.ipynb")]
+    assert sorted(line for line in contents if line and not line.startswith(":")) == sorted([*(set(DOCS) - {"index"}), *notebooks])
+
+
+def test_the_interface_is_described():
+    """The page of the Python interface has every public name."""
+    described = re.findall(r"auto(?:function|class):: imagegen_magic\.(\w+)$", DOCS["api"], re.MULTILINE)
+    assert sorted(described) == sorted(imagegen_magic.__all__)
+
+
+@pytest.mark.parametrize(
+    ("page", "fault"),
+    [
+        ('<link href="https://example.org/a.css">', "loads https://example.org/a.css"),
+        ('<script src="//example.org/a.js"></script>', "loads //example.org/a.js"),
+        ('<img alt="a fox" src="http://example.org/a.png">', "loads http://example.org/a.png"),
+        ('<img src="a.png">', "has a picture without alternative text: a.png"),
+        ('<a href="https://example.org"><img src="a.png" alt="a fox"></a>', None),
+    ],
+)
+def test_a_page_that_needs_another_host_is_a_fault(tmp_path, page, fault):
+    """scripts/docs ends with this check of the built site; links to other hosts are none."""
+    (tmp_path / "index.html").write_text(page)
+    check = [sys.executable, PROJECT / "scripts" / "site_check.py", tmp_path]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == ((1, f"index.html {fault}\n") if fault else (0, ""))
+
+
+def test_a_large_site_is_a_fault(tmp_path):
+    """Above 12 MB."""
+    with (tmp_path / "large.bin").open("wb") as file:
+        file.truncate(12_000_001)
+    check = [sys.executable, PROJECT / "scripts" / "site_check.py", tmp_path]
+    assert subprocess.run(check, capture_output=True, check=False).returncode == 1
 
 
 def test_the_commands_can_be_run():
     """The two commands stand alone in a block each, and every script that is named can be executed."""
     assert [code for code in blocks("") if code.startswith("scripts/")] == ["scripts/quickstart\n", "scripts/test\n"]
-    named = set(re.findall(r"`((?:scripts/|\.ci/)[\w./]+)", README)) | {"scripts/quickstart", "scripts/test"}
+    assert [name for name in ("scripts/quickstart", "scripts/test") if f"```\n{name}\n```" not in README] == []
+    named = set(re.findall(r"`((?:scripts/|\.ci/)[\w./]+)", PAGES)) | {"scripts/quickstart", "scripts/test"}
     assert {name for name in named if not os.access(PROJECT / name, os.X_OK)} == set()
 
 
 def test_ci_runs_what_a_newcomer_can():
-    """Besides lint, types and coverage, .ci/run calls only what the README gives as well."""
+    """Besides lint, types and coverage, .ci/run calls only what README and pages give as well."""
     text = (PROJECT / ".ci" / "run").read_text()
     called = set(re.findall(r"^\s*(?:exec )?([\w./-]+/[\w./-]+)", text, re.MULTILINE))
-    assert called == {"scripts/test", ".venv-test/bin/ruff", ".venv-test/bin/mypy"}
-    assert "`scripts/test --other-pythons`" in README
+    assert called == {"scripts/test", "scripts/docs", ".venv-test/bin/ruff", ".venv-test/bin/mypy"}
+    assert "`scripts/docs`" in README
+    assert "`scripts/test --other-pythons`" in DOCS["development"]
 
 
-@pytest.mark.parametrize("script", [".ci/run", "scripts/common.sh", "scripts/quickstart", "scripts/test", "scripts/screenshots"])
+@pytest.mark.parametrize(
+    "script", [".ci/run", "scripts/common.sh", "scripts/docs", "scripts/quickstart", "scripts/test", "scripts/screenshots"]
+)
 def test_scripts_are_bash(script):
     """Bash can read each script."""
     assert subprocess.run(["bash", "-n", PROJECT / script], check=False).returncode == 0
@@ -530,6 +629,14 @@ def test_a_python_without_ensurepip_gets_its_pip(tmp_path):
     words = asked.read_text().splitlines()
     assert f"-m venv --without-pip {tmp_path}/venv" in words
     assert words[-1].startswith(f"-m pip --python {tmp_path}/venv/bin/python install")
+
+
+def test_one_constant_names_what_is_installed():
+    """It is the distribution's name in pyproject.toml, and no message writes a name of its own."""
+    assert tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["name"] == _version.INSTALL_NAME
+    written = re.compile(r"pip install (-U )?'?imagegen")
+    files = (PROJECT / "imagegen_magic").rglob("*.py")
+    assert [path.name for path in files if written.search(path.read_text(encoding="utf-8"))] == []
 
 
 def test_changelog_has_this_version():

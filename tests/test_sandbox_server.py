@@ -204,7 +204,7 @@ def test_a_busy_port_is_one_line(server: SandboxServer) -> None:
 def test_without_uvicorn_one_line_says_what_to_install() -> None:
     """No traceback."""
     done = run(code="import sys; sys.modules['uvicorn'] = None; from imagegen_magic.sandbox.__main__ import main; sys.exit(main([]))")
-    assert (done.returncode, done.stderr) == (1, "the sandbox on a socket needs uvicorn: pip install 'imagegen_magic[sandbox]'\n")
+    assert (done.returncode, done.stderr) == (1, "the sandbox on a socket needs uvicorn: pip install 'imagegen-magic[sandbox]'\n")
 
 
 def test_the_helper_says_when_a_server_does_not_start() -> None:

@@ -188,7 +188,7 @@ def test_a_format_that_is_not_for_us_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.undo()
     with closing(Ledger(tmp_path)) as older, pytest.raises(LedgerError, match=rf"newer imagegen_magic \(format {needs}") as caught:
         run(older.check())
-    assert "pip install -U imagegen_magic" in caught.value.hint
+    assert "pip install -U imagegen-magic" in caught.value.hint
     assert caught.value.charge == "no"
     assert marks(tmp_path) == before
 
@@ -245,7 +245,7 @@ def test_options_of_a_newer_version_do_not_keep_a_picture_away(data: released.Re
     result = job.wait()
     assert (len(result), result.errors) == (5, ())
     assert job.note == (
-        "A newer imagegen_magic stored mood, strength, which this version keeps and does not use. pip install -U imagegen_magic"
+        "A newer imagegen_magic stored mood, strength, which this version keeps and does not use. pip install -U imagegen-magic"
     )
     assert json.loads(result[0].path.with_suffix(".json").read_text())["asked"]["mood"] == "blue"
     assert asked(data) == {"blue"}
@@ -274,7 +274,7 @@ def test_history_and_recall_work_on_it(data: released.Released, capsys: pytest.C
 
 def test_recall_names_what_it_leaves_out(data: released.Released) -> None:
     """From the ledger and from the sidecar of another machine."""
-    note = "Left out, because this version does not know it in this form: mood, strength (pip install -U imagegen_magic)."
+    note = "Left out, because this version does not know it in this form: mood, strength (pip install -U imagegen-magic)."
     recalled = engine_loop.run(provenance.of_picture(api.ledger(), 1, data.work))
     assert (recalled.request.prompt, note in recalled.notes) == ("bare of apimart gpt-image-2-official", True)
     sidecar = next(data.work.glob("imagegen/*.json"))
@@ -301,7 +301,7 @@ def test_an_exported_copy_keeps_what_this_version_does_not_know(data: released.R
     assert origin.asked["mood"] == "blue"
     with closing(Ledger(data.home.parent / "another")) as another:
         recalled = engine_loop.run(provenance.of_file(another, copy, data.work))
-    assert "Left out, because this version does not know it in this form: mood (pip install -U imagegen_magic)." in recalled.notes
+    assert "Left out, because this version does not know it in this form: mood (pip install -U imagegen-magic)." in recalled.notes
 
 
 def test_a_sweep_of_a_newer_version_is_shown(data: released.Released) -> None:
@@ -332,7 +332,7 @@ def test_doctor_reports_a_newer_ledger(tmp_path: Path, monkeypatch: pytest.Monke
         shell.run("%imagegen doctor")
         shown = "\n".join(shell.shown("text/plain"))
     assert "it has additions of a newer imagegen_magic, which this version keeps and does not show" in shown
-    assert "pip install -U imagegen_magic" in shown
+    assert "pip install -U imagegen-magic" in shown
 
 
 # 0.1.0 itself, in a process of its own, on the same ledger at the same time
@@ -487,4 +487,4 @@ def test_0_1_0_loses_nothing_where_a_newer_version_adds_columns(
         reply = another.does("history")
     assert reply.startswith("LedgerError: ")
     assert "was written by a newer imagegen_magic (format 5; this one knows 4)" in reply  # 0.1.0 reads the oldest format that can read it
-    assert "pip install -U imagegen_magic" in reply
+    assert "pip install -U imagegen-magic" in reply

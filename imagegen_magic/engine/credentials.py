@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from imagegen_magic._version import install_extra
 from imagegen_magic.engine import hosted_secrets
 from imagegen_magic.engine.settings import Settings, load
 from imagegen_magic.errors import ImageGenError, MissingKey, UnsupportedOption
@@ -101,7 +102,7 @@ def save(name: str, secret: str | Key, home: Path) -> None:
     del secret
     keyring = _keyring()
     if keyring is None:
-        raise _not_saved("There is no system keyring to save a key in", "pip install 'imagegen_magic[keyring]'")
+        raise _not_saved("There is no system keyring to save a key in", install_extra("keyring"))
     if refusal := _put(keyring, name, key):
         raise _not_saved(f"The system keyring took no key: {refusal}", "unlock or install one")
     home.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from imagegen_magic._version import install_extra
 from imagegen_magic.providers.registry import in_file
 from imagegen_magic.sandbox.app import create_app
 from imagegen_magic.sandbox.dialects import DIALECTS
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import uvicorn
     except ImportError:
-        print("the sandbox on a socket needs uvicorn: pip install 'imagegen_magic[sandbox]'", file=sys.stderr)
+        print(f"the sandbox on a socket needs uvicorn: {install_extra('sandbox')}", file=sys.stderr)
         return 1
     given = vars(options).copy()
     host, port = given.pop("host"), given.pop("port")

@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
+from imagegen_magic._version import UPDATE
 from imagegen_magic.engine.ledger.schema import FUNCTIONS, MIGRATIONS, MIN_READER, RECORD_OLD_ERRORS
 from imagegen_magic.errors import LedgerError
 
@@ -46,7 +47,7 @@ def _format_of(connection: sqlite3.Connection, path: Path) -> int:
     if min_reader > len(MIGRATIONS):
         known = f"this one knows format {len(MIGRATIONS)}"
         what = f"The ledger {path} was written by a newer imagegen_magic (format {version}; {known})"
-        raise LedgerError(what, hint=f"update with pip install -U imagegen_magic, or {ELSEWHERE}")
+        raise LedgerError(what, hint=f"update with {UPDATE}, or {ELSEWHERE}")
     return version
 
 

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
+from imagegen_magic._version import UPDATE
 from imagegen_magic.request import ImageRequest
-
-UPDATE = "pip install -U imagegen_magic"
 
 
 def _is_text(value: Any) -> bool:
