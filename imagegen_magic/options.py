@@ -1,4 +1,4 @@
-"""The one table of options and settings: the parser, the help, TAB, the traits, the settings and the documentation's tables come from it."""
+"""The one table of options and settings: the parser, the help, TAB, the traits, the settings and the pages' tables come from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README and the pages of docs/ are true: their tables are the package's data, their examples run, their pictures and links are there."""
+"""README and docs/ are true: their tables are the package's data, their examples run, their pictures and links are there."""
 
 import importlib.util
 import json

@@ -89,7 +89,7 @@ def test_licence_and_python_are_declared(wheel, names):
 
 
 def test_the_description_shows_on_an_index(wheel):
-    """Rendered as PyPI does, the page has no address that is relative and no picture without alternative text, and the README's sentences."""
+    """Rendered as PyPI does, the page has the README's sentences, no relative address, and no picture without alternative text."""
     text = metadata(wheel).get_payload(decode=True).decode()
     page = markdown.render(text)
     assert page

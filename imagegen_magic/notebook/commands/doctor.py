@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
+from imagegen_magic._version import UPDATE
 from imagegen_magic.engine import api, endpoints, loop
 from imagegen_magic.engine.context import context_of
-from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.deletion import unfinished_now
 from imagegen_magic.engine.net.transport import CERTIFICATES_HINT, NotSent, OutcomeUnknown, has_certificates, proxy_for, tls_context
 from imagegen_magic.engine.settings import unknown_variables
@@ -101,7 +101,7 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
     loop.run(ledger.check())
     newer = "; it has additions of a newer imagegen_magic, which this version keeps and does not show" if ledger.newer else ""
     size = f"{ledger.path.stat().st_size / 1024:.0f} kB"
-    yield "ledger", f"{ledger.path}, {size}, complete and writable{newer}", stored_requests.UPDATE if newer else ""
+    yield "ledger", f"{ledger.path}, {size}, complete and writable{newer}", UPDATE if newer else ""
     if left := unfinished_now(ledger):
         yield "deletion", "words of deleted pictures may still be in the ledger's file", f"repeat %imagegen delete {left.images[0]}"
     waiting = ledger.count_resumable()
@@ -114,7 +114,7 @@ def _pages(settings: Settings) -> Iterator[Finding]:
     if times := [each for each in read if each is not None]:
         yield (
             "model data",
-            f"the oldest page was read {page_age(min(times))}; newer data come with a newer version: {stored_requests.UPDATE}",
+            f"the oldest page was read {page_age(min(times))}; newer data come with a newer version: {UPDATE}",
             "",
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from imagegen_magic._version import UPDATE
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.deletion import deleted_among
 from imagegen_magic.engine.ledger.history import find_by_content
@@ -147,7 +148,7 @@ def _is_usable(name: str, value: Any) -> bool:
 def _left_out(stored: Mapping[str, Any]) -> Iterator[str]:
     """Yield a note about the options of a newer version, which are not in the request."""
     if names := sorted(stored_requests.unknown(stored)):
-        yield f"Left out, because this version does not know it in this form: {', '.join(names)} ({stored_requests.UPDATE})."
+        yield f"Left out, because this version does not know it in this form: {', '.join(names)} ({UPDATE})."
 
 
 def _foreign(request: ImageRequest) -> Iterator[str]:
