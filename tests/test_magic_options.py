@@ -63,6 +63,7 @@ EVERY_COMMAND = [
         "budget",
         "score",
         "scores",
+        "effects",
         "scorers",
         "export",
         "slim",
