@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from imagegen_magic.imaging.preview import Preview
 
 EDGE = 1024  # pixels of a preview's longer edge, by default
-_STATIC_EDGE, _STATIC_BYTES = 1024, 125_000  # of the image beside the same in HTML
+_STATIC_EDGE, _STATIC_BYTES = 900, 40_000  # of the image beside the same in HTML
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -85,19 +85,20 @@ def is_picture(bundle: Bundle) -> bool:
 
 def preview_bundle(preview: Preview, text: str, size: tuple[int, int] | None = None, html: str = "") -> Bundle:
     """Return a preview as an output with its `text`, also as its alternative text; `size` in CSS pixels, `html` stands below it."""
+    from imagegen_magic.imaging.preview import preview as smaller
+
     width, height = size or on_page(preview.width, preview.height)
     box = f'width="{width}" height="{height}" style="max-width:100%;height:auto"'
     image = f'<img src="{preview.data_url}" alt="{escape(text)}" {box}>'
-    return with_image(f'<div class="imagegen-picture">{image}{html}</div>', text, preview, text, (width, height))
+    static = preview
+    if len(preview.data) > _STATIC_BYTES or max(preview.width, preview.height) > _STATIC_EDGE:
+        static = smaller(preview.data, _STATIC_EDGE, _STATIC_BYTES)
+    return with_image(f'<div class="imagegen-picture">{image}{html}</div>', text, static, text, (width, height))
 
 
 def with_image(html: str, text: str, image: Preview, alt: str, size: tuple[int, int] | None = None) -> Bundle:
-    """Return HTML with pictures as an output, and for front ends without HTML a smaller copy of `image`; `size` in CSS pixels."""
-    from imagegen_magic.imaging.preview import preview
-
+    """Return HTML with pictures as an output, and `image` for front ends without HTML; `size` in CSS pixels."""
     width, height = size or on_page(image.width, image.height)
-    if len(image.data) > _STATIC_BYTES or max(image.width, image.height) > _STATIC_EDGE:
-        image = preview(image.data, _STATIC_EDGE, _STATIC_BYTES)
     data = {"text/html": html, image.mime_type: image.base64, "text/plain": text}
     return Bundle(data, {image.mime_type: {"width": width, "height": height, "alt": alt}})
 

@@ -39,6 +39,7 @@ _AT_ONCE = 12  # thumbnails made between two drawings
 _TABLE_PICTURES = 40  # rows of the final table with a thumbnail
 _TABLE_ROWS = 100
 PREVIEW_WIDTH = 1600  # px of the final picture
+_GRID_BYTES = 200_000  # of the final picture
 _WIDEST = 1000  # CSS pixels of the final picture
 _SLOTS = 2  # outputs of every result: the grid and the table, or that there is no image and why
 _ERRORS = 8  # groups of errors that are shown
@@ -141,7 +142,7 @@ def _copy(image: GeneratedImage, longest: int) -> bytes:
 def grid_bundle(result: SweepResult, copies: Mapping[int, bytes], width: int = PREVIEW_WIDTH) -> Bundle:
     """Return the labelled grid as one static image of at most 300 kB, drawn from the small copies."""
     sheet = result.sheet(pictures=copies)
-    small = sheet.preview(width)
+    small = sheet.preview(width, _GRID_BYTES)
     wide = min(small.width, _WIDEST)
     return preview_bundle(small, truncate(sheet.alt, 400), (wide, round(small.height * wide / small.width)))
 
