@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from imagegen_magic.imaging.preview import Preview
 
 EDGE = 1024  # pixels of a preview's longer edge, by default
-_STATIC_EDGE, _STATIC_BYTES = 900, 40_000  # of the image beside the same in HTML
+_STATIC_EDGE, _STATIC_BYTES = 800, 28_000  # of the image beside the same in HTML
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
