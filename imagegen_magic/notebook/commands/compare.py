@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from imagegen_magic.imaging.verify import ImageInfo
     from imagegen_magic.notebook.context import NotebookContext
 
-_SLIDER_BYTES, _SHEET_BYTES = 100_000, 120_000
+_SLIDER_BYTES, _SHEET_BYTES = 75_000, 75_000
 _SAME_SHAPE = 0.02  # largest difference of two aspect ratios for a slider
 _PROMPT = "margin:2px 0 10px;max-width:80ch;white-space:pre-wrap;overflow-wrap:anywhere"
 # half-transparent: the page's own text is legible on it in a light and in a dark theme
