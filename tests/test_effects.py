@@ -307,7 +307,7 @@ class TestTheWords:
         assert problem.startswith("The effects of style and quality cannot be separated")
         with pytest.raises(InseparableError) as refused:
             fit({"a": ["1", "2"], "b": ["x", "y"]}, {("1", "x"): [1.0, 2.0], ("2", "y"): [3.0]})
-        assert refused.value.axes == ("a", "b")
+        assert refused.value.args == ("a", "b")
 
     def test_one_picture_of_each_combination(self):
         """Noise and differences between combinations are not distinguished, which the text says."""

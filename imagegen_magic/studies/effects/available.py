@@ -17,6 +17,7 @@ from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.ledger.sweeps import Combination
 from imagegen_magic.engine.ledger.votes import votes_between
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.records import Record
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import ranking
 from imagegen_magic.studies.effects.records import Row, ScoreRows
@@ -29,7 +30,7 @@ _LAST = ("seconds", "cost")  # without a name they are compared only if there is
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Record):
     """The images of a sweep with their combinations by id, and the combinations without an image, with why there is none."""
 
     images: Sequence[GeneratedImage]

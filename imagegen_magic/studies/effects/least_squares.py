@@ -22,11 +22,7 @@ Cells = Mapping[tuple[str, ...], Sequence[float]]
 
 
 class InseparableError(ValueError):
-    """The combinations cannot distinguish the effects of these `axes`: they change together."""
-
-    def __init__(self, axes: Sequence[str]) -> None:
-        super().__init__(" and ".join(axes))
-        self.axes = tuple(axes)
+    """The combinations cannot distinguish the effects of some axes, its arguments: they change together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +99,7 @@ def _factor(matrix: Sequence[Sequence[float]], levels: Sequence[Level]) -> list[
                 levels[row - 1][0],
                 *(levels[number - 1][0] for number, weight in enumerate(weights) if number and abs(weight) > 1e-6),
             }
-            raise InseparableError([axis for axis in dict.fromkeys(axis for axis, _ in levels) if axis in dependent])
+            raise InseparableError(*(axis for axis in dict.fromkeys(axis for axis, _ in levels) if axis in dependent))
         line.append(math.sqrt(pivot))
         lower.append(line)
     return lower

@@ -199,7 +199,7 @@ def _fit(axes: Mapping[str, Sequence[str]], cells: Cells) -> Fit:
     try:
         return fit(axes, cells)
     except InseparableError as error:
-        what = f"The effects of {' and '.join(error.axes)} cannot be separated"
+        what = f"The effects of {' and '.join(error.args)} cannot be separated"
         raise _NoComparisonError(f"{what}: their values change together in the pictures that have a value.") from None
 
 
