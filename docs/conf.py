@@ -34,7 +34,7 @@ html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"**": ["sidebar-nav-bs"], "index": []}
+html_sidebars = {"**": ["globaltoc.html"]}
 html_theme_options = {
     "navbar_center": [],
     "navbar_persistent": ["search-button"],
