@@ -35,7 +35,7 @@ class Score(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Scorer:
+class Scorer(Record):
     """A function that measures an image, and what is known of it.
 
     `better` is the direction that is better, empty if there is none; `range` is (lowest, highest) of its values. `version` replaces the
