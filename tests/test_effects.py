@@ -10,33 +10,15 @@ import subprocess
 import sys
 
 import numpy
+import oracles
 import pytest
-from scipy import stats
+from oracles import SUBJECTS, sweep, table
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.studies.effects import distributions
 from imagegen_magic.studies.effects.least_squares import InseparableError, fit
 from imagegen_magic.studies.effects.records import LEVEL, Row, ScoreRows
 from imagegen_magic.studies.effects.table import effects
-
-STYLES, QUALITIES, SUBJECTS = ("oil", "ink", "watercolour"), ("low", "high"), ("fox", "owl", "cat", "hen")
-
-
-def sweep(value, repeats=3, missing=lambda: ""):
-    """Return the rows of three styles by two qualities by four subjects; `value` gets a combination, `missing` returns a reason or ''."""
-    rows = []
-    for style in STYLES:
-        for quality in QUALITIES:
-            for subject in SUBJECTS:
-                combination = {"style": style, "quality": quality, "subject": subject}
-                reasons = [missing() for _ in range(repeats)]
-                rows += [Row(combination, None if reason else value(combination), reason) for reason in reasons]
-    return tuple(rows)
-
-
-def table(rows, name="text", **options):
-    """Return the effects on one score."""
-    return effects([ScoreRows(name, tuple(rows))], **options)
 
 
 def comparison(found, axis, value):
@@ -45,74 +27,68 @@ def comparison(found, axis, value):
     return one
 
 
+@pytest.fixture(scope="module", params=["stored", pytest.param("computed", marks=pytest.mark.long)])
+def reference(request):
+    """Values of scipy and statsmodels: those stored in `tests/data`, and with `scripts/test --long` those computed with more designs."""
+    if request.param == "computed":
+        return oracles.reference(oracles.DESIGNS_COMPUTED)
+    return json.loads(oracles.STORED.read_text())
+
+
 class TestDistributions:
     """The tails of scipy, to 1e-12."""
 
-    @pytest.mark.parametrize("df", [1, 2, 3.5, 10, 47, 300, 1e4])
-    def test_t(self, df):
+    def test_t(self, reference):
         """Both tails and the critical value, from the middle to far out."""
-        for t in (1e-3, 0.1, 0.5, 1, 2, 3, 6, 20, 1e3):
+        assert [(t, df) for t, df, _ in reference["t"]] == oracles.T
+        for t, df, expected in reference["t"]:
             assert distributions.t_tails(t, df) == distributions.t_tails(-t, df)
-            assert distributions.t_tails(t, df) == pytest.approx(2 * stats.t.sf(t, df), abs=1e-12, rel=1e-10)
-        for p in (0.2, 0.05, 1e-3, 1e-6):
-            assert distributions.t_critical(p, df) == pytest.approx(stats.t.isf(p / 2, df), rel=1e-12)
+            assert distributions.t_tails(t, df) == pytest.approx(expected, abs=1e-12, rel=1e-10)
+        assert [(p, df) for p, df, _ in reference["t_critical"]] == oracles.T_CRITICAL
+        for p, df, expected in reference["t_critical"]:
+            assert distributions.t_critical(p, df) == pytest.approx(expected, rel=1e-12)
 
-    @pytest.mark.parametrize("df1", [1, 2, 7, 40, 500])
-    def test_f(self, df1):
+    def test_f(self, reference):
         """The tail of F, also with many degrees of freedom."""
-        for df2 in (1, 3, 20, 1000, 1e5):
-            for f in (0, 0.01, 0.5, 1, 1.5, 3, 30):
-                assert distributions.f_tail(f, df1, df2) == pytest.approx(stats.f.sf(f, df1, df2), abs=1e-12, rel=1e-10)
+        assert [(f, df1, df2) for f, df1, df2, _ in reference["f"]] == oracles.F
+        for f, df1, df2, expected in reference["f"]:
+            assert distributions.f_tail(f, df1, df2) == pytest.approx(expected, abs=1e-12, rel=1e-10)
 
-    def test_power(self):
+    def test_power(self, reference):
         """The noncentral t, both tails of the test; a huge effect is found every time."""
-        for df in (2, 5, 60, 300):
-            for p in (0.05, 0.01):
-                critical = stats.t.isf(p / 2, df)
-                for shift in (0.0, 0.5, 2, 4):
-                    expected = stats.nct.sf(critical, df, shift) + stats.nct.cdf(-critical, df, shift)
-                    assert distributions.power(shift, p, df) == pytest.approx(expected, abs=1e-10)
+        assert [(shift, p, df) for shift, p, df, _ in reference["power"]] == oracles.POWER
+        for shift, p, df, expected in reference["power"]:
+            assert distributions.power(shift, p, df) == pytest.approx(expected, abs=1e-10)
         assert distributions.power(1e4, 0.05, 60) == 1
 
 
-def test_the_fit_equals_statsmodels():
-    """Estimates, intervals and p of 200 random designs with missing combinations, to 1e-9."""
-    from statsmodels.regression.linear_model import OLS
-
-    generator, designs = random.Random(3), 0
-    while designs < 200:
-        axes = {name: [f"{name}{value}" for value in range(generator.randint(2, 4))] for name in "abc"[: generator.randint(1, 3)]}
-        rows = []
-        for number in range(generator.randint(8, 60)):
-            combination = {name: generator.choice(values) for name, values in axes.items()}
-            missing = generator.random() < 0.15
-            value = 1e3 * (number % 2) + generator.gauss(combination["a"] == "a1", 1)
-            rows.append(Row(combination, None if missing else value, "failed" if missing else ""))
-        found = table(rows)
-        if found["text"].problem:
-            continue
-        designs += 1
-        levels = [(one.axis, one.value) for one in found.comparisons]
-        measured = [row for row in rows if row.value is not None]
-        design = [[1.0, *(float(row.combination[axis] == value) for axis, value in levels)] for row in measured]
-        expected = OLS(numpy.array([row.value for row in measured]), numpy.array(design)).fit()
-        for number, one in enumerate(found.comparisons, 1):
-            assert one.estimate == pytest.approx(expected.params[number], rel=1e-9, abs=1e-9)
-            assert one.interval == pytest.approx(tuple(expected.conf_int(LEVEL)[number]), rel=1e-9, abs=1e-9)
-            assert one.p == pytest.approx(expected.pvalues[number], abs=1e-9)
-            assert one.count == sum(row.combination[one.axis] == one.value for row in measured)
+def test_the_fit_equals_statsmodels(reference):
+    """Estimates, intervals and p of random designs with missing combinations and pictures, to 1e-9."""
+    assert len(reference["designs"]) >= 30
+    assert any(missing_combinations(oracles.read(design["rows"])) for design in reference["designs"])
+    for design in reference["designs"]:
+        rows = oracles.read(design["rows"])
+        found = table(rows).comparisons
+        assert [[one.axis, one.value] for one in found] == [[axis, value] for axis, value, *_ in design["comparisons"]]
+        for one, (_, _, estimate, interval, p) in zip(found, design["comparisons"], strict=True):
+            assert one.estimate == pytest.approx(estimate, rel=1e-9, abs=1e-9)
+            assert one.interval == pytest.approx(tuple(interval), rel=1e-9, abs=1e-9)
+            assert one.p == pytest.approx(p, abs=1e-9)
+            assert one.count == sum(row.combination[one.axis] == one.value for row in rows if row.value is not None)
 
 
-def test_holm_and_the_intervals_of_all_comparisons():
+def missing_combinations(rows):
+    """Return how many combinations of the values of the axes have no picture."""
+    axes = {axis: {row.combination[axis] for row in rows} for axis in rows[0].combination}
+    return math.prod(map(len, axes.values())) - len({tuple(row.combination.values()) for row in rows if row.value is not None})
+
+
+def test_holm_and_the_intervals_of_all_comparisons(reference):
     """Adjusted p are those of statsmodels over the comparisons of all scores; the joint interval is Bonferroni's."""
-    from statsmodels.stats.multitest import multipletests
-
-    generator = random.Random(8)
-    values = [sweep(lambda combination, shift=shift: generator.gauss(shift * (combination["style"] == "ink"), 1)) for shift in (1.2, 0.4)]
-    found = effects([ScoreRows("one", values[0]), ScoreRows("two", values[1])])
+    one, two = map(oracles.read, reference["holm"]["scores"])
+    found = effects([ScoreRows("one", tuple(one)), ScoreRows("two", tuple(two))])
     assert len(found.comparisons) == 12
-    adjusted = multipletests([one.p for one in found.comparisons], method="holm")[1]
-    assert [one.adjusted_p for one in found.comparisons] == pytest.approx(list(adjusted), rel=1e-12)
+    assert [one.adjusted_p for one in found.comparisons] == pytest.approx(reference["holm"]["adjusted"], rel=1e-12)
     for one in found.comparisons:
         reach = distributions.t_critical(LEVEL / 12, one.df) * one.standard_error
         assert one.family_interval == pytest.approx((one.estimate - reach, one.estimate + reach))
@@ -139,35 +115,35 @@ def rare(truth, generator):
 
 
 KINDS = (normal, ordinal, spike, rare)
-STUDIES = 250
 
 
+@pytest.mark.parametrize("studies", [80, pytest.param(250, marks=pytest.mark.long)])
 @pytest.mark.parametrize("repeats", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_intervals_cover_the_truth(kind, repeats):
+def test_intervals_cover_the_truth(kind, repeats, studies):
     """95 % intervals hold 92 to 99 % of the time; where nothing differs, at most 8 % of the studies have anything clear."""
     generator, covered, count, alarms = random.Random(f"{kind.__name__} {repeats}"), 0, 0, 0
-    for _ in range(STUDIES):
+    for _ in range(studies):
         shift = {value: generator.gauss(0, 0.8) for value in SUBJECTS} if kind is normal else dict.fromkeys(SUBJECTS, 0.0)
         found = table(sweep(lambda combination, shift=shift: kind(shift[combination["subject"]], generator), repeats))
         one = [each for each in found.comparisons if each.axis != "subject"]
         covered += sum(low <= 0 <= high for low, high in (each.interval for each in one))
         count += len(one)
         alarms += any(each.clear for each in one)
-    assert alarms / STUDIES <= 0.08
+    assert alarms / studies <= 0.08
     assert not count or 0.92 <= covered / count <= (1 if kind is rare else 0.99)
 
 
 def test_a_bootstrap_in_its_place_would_fail():
     """Percentiles of resampled repeats cover less than 92 % with three of them, as the simulation above shows."""
     generator, covered = numpy.random.default_rng(5), 0
-    for _ in range(STUDIES):
+    for _ in range(250):
         values = generator.normal(0, 1, (2, 12, 3))
         drawn = generator.integers(0, 3, (400, 2, 12, 3))
         means = numpy.take_along_axis(numpy.broadcast_to(values, drawn.shape), drawn, 3).mean((2, 3))
         low, high = numpy.percentile(means[:, 1] - means[:, 0], [2.5, 97.5])
         covered += low <= 0 <= high
-    assert covered / STUDIES < 0.92
+    assert covered / 250 < 0.92
 
 
 def fitted_variance(rows):
@@ -184,22 +160,13 @@ def test_few_failures_look_like_none():
     assert not any(each.clear for each in table(rows).comparisons)
 
 
-def test_over_is_the_paired_t():
+def test_over_is_the_paired_t(reference):
     """In a balanced sweep it is the paired t of scipy over the axis; the words name what it estimates."""
-    generator = random.Random(2)
-    rows = sweep(lambda combination: generator.gauss(combination["style"] == "ink", 1))
-    found = table(rows, over="subject")
-
-    def means(style):
-        inside = [
-            [row.value for row in rows if (row.combination["style"], row.combination["subject"]) == (style, name)] for name in SUBJECTS
-        ]
-        return [sum(values) / len(values) for values in inside]
-
-    expected = stats.ttest_rel(means("ink"), means("oil"))
+    expected = reference["paired"]
+    found = table(oracles.read(expected["rows"]), over="subject")
     one = comparison(found, "style", "ink")
-    assert (one.p, one.blocks, one.df) == (pytest.approx(expected.pvalue, abs=1e-12), 4, 3)
-    assert one.interval == pytest.approx(tuple(expected.confidence_interval()), abs=1e-12)
+    assert (one.p, one.blocks, one.df) == (pytest.approx(expected["p"], abs=1e-12), 4, 3)
+    assert one.interval == pytest.approx(tuple(expected["interval"]), abs=1e-12)
     assert {each.axis for each in found.comparisons} == {"style", "quality"}
     assert "4 values are few: the interval will be wide." in str(found)
     assert "for other values of subject too" in str(found)

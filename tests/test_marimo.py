@@ -14,8 +14,6 @@ from scripted import picture
 
 from imagegen_magic.result import Generation
 
-pytestmark = pytest.mark.slow
-
 APP = """import marimo
 
 app = marimo.App()
@@ -49,6 +47,7 @@ def _(Panel):
 """
 
 
+@pytest.mark.long
 def test_cells_show_in_marimo(tmp_path):
     """One run of `marimo export html`: no cell ends in an error, pictures have their prompt, and the panel a line."""
     (tmp_path / "app.py").write_text(APP)
@@ -69,6 +68,16 @@ def outputs(file: Path) -> list[str]:
     cells = json.JSONDecoder().raw_decode(session[1])[0]["cells"]
     assert all(output["type"] == "data" for cell in cells for output in cell["outputs"])
     return ["".join(str(text) for output in cell["outputs"] for text in output["data"].values()) for cell in cells]
+
+
+def test_pictures_and_results_are_html():
+    """What marimo asks of each object: a result shows all its pictures and a picture itself, each with its prompt, escaped."""
+    images = tuple(picture(number, prompt="a fox & a hen") for number in range(2))
+    for shown, count in ((Generation(images, images[0].request, "evolink", 1.0, ()), 2), (images[0], 1)):
+        kind, html = shown._mime_()
+        assert kind == "text/html"
+        assert html.count("data:image/") == count
+        assert "a fox &amp; a hen" in html
 
 
 def test_many_pictures_are_bounded(own_world):
