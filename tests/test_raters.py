@@ -40,7 +40,7 @@ def test_intervals_hold_for_other_raters(count):
         (one,) = [each for each in found.comparisons if each.axis == "style"]
         both += one.interval[0] <= 0 <= one.interval[1]
         _, covariance = raters._fitted(itertools.chain(*votes.values()), list(KNOWN))
-        noise = raters._vote_variances(found, KNOWN, covariance)["style", "b"]
+        noise = raters._vote_variances(found.comparisons, KNOWN, covariance)["style", "b"]
         pooled += abs(one.estimate) <= 1.96 * math.sqrt(noise)
     assert both / STUDIES >= 0.9
     assert pooled / STUDIES < 0.8
@@ -51,7 +51,7 @@ def test_one_rater():
     votes = study(1, random.Random(1))
     strengths, _ = raters._fitted(votes["0"], list(KNOWN))
     expected = effects([ScoreRows("votes", tuple(Row(KNOWN[number], strengths[number]) for number in KNOWN), "higher", "log odds")])
-    assert raters.effects_of_raters(votes, KNOWN) == expected
+    assert raters.effects_of_raters(votes, KNOWN).comparisons == expected.comparisons
 
 
 def alpha(items):

@@ -69,9 +69,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("tree", "recall.tree", "ID|NAME", "which picture was made from which", 1, least=1),
     Command("compare", "compare.compare", "A B",
             "two pictures (ids, variables, files): slider, what differs in prompt, settings and numbers", 2, least=2),
-    Command("vote", "vote.vote", "[NAME] [--axis AXIS]",
+    Command("vote", "vote.vote", "[NAME] [--axis AXIS] [--rater WHO]",
             "choose between blind pairs of a sweep, by keyboard; then the ranking, and each value's mean in these pictures; --axis: pairs "
-            "that differ in this axis alone come first", 1, valued=("--axis",)),
+            "that differ in this axis alone come first; --rater: as this person, by their votes alone", 1, valued=("--axis", "--rater")),
     Command("score", "scores.score", "NAME SCORER … [--fresh] [--retry] [--yes] [--dry-run]",
             "measure the pictures of a variable: SCORER is a function of the notebook or built in; known values are not measured again, "
             "--retry: also what failed, --fresh: all", _MANY, ("--fresh", "--retry", "--yes", "--dry-run"), may_be_prompt=True, least=1,

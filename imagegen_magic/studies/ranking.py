@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from imagegen_magic.engine import api
 from imagegen_magic.engine.ledger.sweeps import combinations_of
-from imagegen_magic.engine.ledger.votes import Vote, add_vote, votes_between
+from imagegen_magic.engine.ledger.votes import JUDGE, PERSON, Vote, add_vote, rater_name, votes_between
 from imagegen_magic.engine.settings import Settings, load
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import Record, frozen
@@ -60,39 +61,68 @@ class Ranking(Record):
         object.__setattr__(self, "axes", frozen(self.axes))
 
 
-async def rank(images: Iterable[GeneratedImage], *, settings: Settings | None = None) -> Ranking:
-    """Return the ranking of images by all votes between them so far, with the values of their sweep's axes."""
+Choice = GeneratedImage | None
+Judge = Callable[[GeneratedImage, GeneratedImage], Choice | Awaitable[Choice]]
+
+
+async def rank(images: Iterable[GeneratedImage], *, settings: Settings | None = None, judges: bool = False) -> Ranking:
+    """Return the ranking of images by all votes of people between them so far, with the values of their sweep's axes.
+
+    With `judges` it counts the votes of judges too.
+    """
     ledger = api.ledger(settings or load())
     pictures = list(dict.fromkeys(image.id for image in pictures_in(images) if image.id))
-    votes = await votes_between(ledger, pictures)
+    votes = [vote for vote in await votes_between(ledger, pictures) if judges or vote.kind == PERSON]
     _, combinations = await combinations_of(ledger, pictures)
     return await asyncio.to_thread(ranking, pictures, votes, combinations)
 
 
 async def judged(
-    images: Iterable[GeneratedImage],
-    judge: Callable[[GeneratedImage, GeneratedImage], GeneratedImage | None],
-    *,
-    settings: Settings | None = None,
+    images: Iterable[GeneratedImage], judge: Judge, *, settings: Settings | None = None, both_ways: bool = False, rater: str = ""
 ) -> Ranking:
     """Let a function vote between pairs, in addition to the votes so far, until they suffice; returns the ranking.
 
-    `judge` gets the left and the right image and returns the better one, or None for a tie; it runs in a thread of its own. Its votes are
-    stored like a person's. Raises UnsupportedOption for another return value.
+    `judge` gets the left and the right image and returns the better one, or None for a tie. It is async, or runs in a thread of its own.
+    With `both_ways` it is asked in both orders, and a disagreement is a tie. With a name as `rater`, its votes are those of a judge: they
+    are a score of their own, and the ranking is by them. Without a name they are stored like a person's. Raises UnsupportedOption for
+    another return value.
     """
     ledger, known = api.ledger(settings or load()), {image.id: image for image in pictures_in(images) if image.id}
     pictures, generator = list(known), random.Random()
-    votes = await votes_between(ledger, pictures)
+    name, kind = rater_name(rater), JUDGE if rater else PERSON
+    votes = [vote for vote in await votes_between(ledger, pictures) if vote.kind == kind and (not rater or vote.rater == name)]
     sweep, combinations = await combinations_of(ledger, pictures)
     matched = matched_pairs(pictures, combinations)
     while len(votes) < votes_needed(len(pictures)):
         left, right = matched_pair(pictures, votes, matched, generator)
-        better = await asyncio.to_thread(judge, known[left], known[right])
-        if better is not None and not isinstance(better, GeneratedImage):
-            what = f"The judge returned a value of type {type(better).__name__}, which is neither of the two pictures"
-            raise UnsupportedOption(what, option="judge", value=better, hint="return the better picture, or None for a tie")
-        votes.append(await add_vote(ledger, Vote(left, right, None if better is None else better.id), sweep))
+        answers = [await _choice(judge, known[left], known[right])]
+        if both_ways:
+            answers.append(await _choice(judge, known[right], known[left]))
+        votes.append(await add_vote(ledger, _vote(left, right, answers, name, kind), sweep))
     return await asyncio.to_thread(ranking, pictures, votes, combinations)
+
+
+async def _choice(judge: Judge, left: GeneratedImage, right: GeneratedImage) -> int | None:
+    """Return the id of the image that a judge prefers, None for a tie. Raises UnsupportedOption for another return value."""
+    answer = judge(left, right) if inspect.iscoroutinefunction(judge) else await asyncio.to_thread(judge, left, right)
+    better = await answer if inspect.isawaitable(answer) else answer
+    if better is not None and not isinstance(better, GeneratedImage):
+        what = f"The judge returned a value of type {type(better).__name__}, which is neither of the two pictures"
+        raise UnsupportedOption(what, option="judge", value=better, hint="return the better picture, or None for a tie")
+    return None if better is None else better.id
+
+
+def _vote(left: int, right: int, answers: Sequence[int | None], rater: str, kind: str) -> Vote:
+    """Return the vote of answers, first to (left, right), then to (right, left): different ones are a tie."""
+    if other := next((each for each in answers if each not in (left, right, None)), None):
+        raise ValueError(f"{other} cannot win between {left} and {right}")
+    orders = ((left, right), (right, left))
+    sides = [_side(answer, *order) for order, answer in zip(orders, answers, strict=False)] if len(answers) > 1 else []
+    return Vote(left, right, answers[0] if len(set(answers)) == 1 else None, rater=rater, kind=kind, sides=" ".join(sides))
+
+
+def _side(answer: int | None, left: int, right: int) -> str:
+    return {left: "left", right: "right"}[answer] if answer is not None else "tie"
 
 
 def votes_needed(pictures: int) -> int:
@@ -131,14 +161,21 @@ def matched_pairs(pictures: Sequence[int], combinations: Mapping[int, Mapping[st
 
 
 def matched_pair(
-    pictures: Sequence[int], votes: Sequence[Vote], matched: Mapping[tuple[int, int], str], generator: random.Random, axis: str = ""
+    pictures: Sequence[int],
+    votes: Sequence[Vote],
+    matched: Mapping[tuple[int, int], str],
+    generator: random.Random,
+    axis: str = "",
+    without: Collection[frozenset[int]] = (),
 ) -> tuple[int, int]:
     """Return the next pair to show, (left, right): four of five are `matched`, by turns of each axis, the least met, then the least seen.
 
     Such pairs compare the values of an axis, and nothing else differs. Each fifth pair is that of `next_pair`, so that all images are
     compared with each other. With an `axis`, the matched pairs are those that differ in it, which needs fewer votes for its values.
+    Matched pairs in `without` are left out.
     """
-    if not matched or len(votes) % _ACROSS == _ACROSS - 1:
+    choices = [pair for pair in matched if frozenset(pair) not in without] if without else list(matched)
+    if not choices or len(votes) % _ACROSS == _ACROSS - 1:
         return next_pair(pictures, votes, generator)
     seen = Counter(picture for vote in votes for picture in (vote.left, vote.right))
     met = Counter(frozenset((vote.left, vote.right)) for vote in votes)
@@ -148,7 +185,7 @@ def matched_pair(
     def order(pair: tuple[int, int]) -> tuple[float, ...]:
         return matched[pair] != axis, asked[matched[pair]], met[frozenset(pair)], seen[pair[0]] + seen[pair[1]], generator.random()
 
-    first, second = min(matched, key=order)
+    first, second = min(choices, key=order)
     return (first, second) if generator.random() < 0.5 else (second, first)
 
 

@@ -273,6 +273,26 @@ _EFFECT_CHECKS = (  # at which numbers of values the effects on a score were com
         PRIMARY KEY (sweep, score, size)
     ) WITHOUT ROWID""",
 )
+_RATERS = (  # who made a vote, and where from; a vote without a row is of the person at the notebook
+    """CREATE TABLE ballots (
+        id TEXT PRIMARY KEY,
+        created TEXT NOT NULL,
+        sweep INTEGER,
+        name TEXT NOT NULL,
+        tokens TEXT NOT NULL,
+        pairs TEXT NOT NULL
+    )""",
+    """CREATE TABLE vote_raters (
+        vote INTEGER PRIMARY KEY REFERENCES votes (id) ON DELETE CASCADE,
+        rater TEXT NOT NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('person', 'judge')),
+        sides TEXT NOT NULL DEFAULT '',
+        ballot TEXT REFERENCES ballots (id),
+        number INTEGER,
+        milliseconds INTEGER,
+        UNIQUE (ballot, number)
+    )""",
+)
 _ADDITIONS: tuple[tuple[str, ...], ...] = (
     _FOLDERS,
     _ERRORS,
@@ -283,6 +303,7 @@ _ADDITIONS: tuple[tuple[str, ...], ...] = (
     _DELETIONS,
     _TEXTS,
     _EFFECT_CHECKS,
+    _RATERS,
 )  # since version 0.1.0, which knows format 4
 MIGRATIONS = (_TABLES, _QUERIES, _RESEARCH, _SESSIONS, *_ADDITIONS)
 """The statements from each format of the file to the next."""

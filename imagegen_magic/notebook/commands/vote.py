@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import random
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from IPython.core.error import UsageError
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger.deletion import deleted_among
 from imagegen_magic.engine.ledger.sweeps import combinations_of
-from imagegen_magic.engine.ledger.votes import Vote, add_vote, delete_vote, votes_between
+from imagegen_magic.engine.ledger.votes import PERSON, Vote, add_vote, delete_vote, rater_name, votes_between
 from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import pluralize, truncate
 from imagegen_magic.notebook.arguments import image_selector
@@ -55,13 +56,17 @@ def vote(context: NotebookContext, arguments: list[str], flags: dict[str, str]) 
             "Bind a part of them to a variable, and vote on that."
         )
     session = VoteSession(context.shell, api.ledger(context.settings()), name, images, int(getattr(value, "study", 0) or 0))
-    loop.run(session.load(flags.get("--axis", "")))
+    rater = rater_name(flags.get("--rater", ""))
+    if "--rater" in flags and not rater:
+        raise UsageError("--rater takes the name of the person who votes: --rater Ada.")
+    loop.run(session.load(flags.get("--axis", ""), rater))
     if session.enough:
         session.show_ranking()
     elif shows_widgets(context.shell):
         session.open()
     else:
-        session.show_ranking(how=f"To vote, open the notebook in Jupyter and run %imagegen vote {name}: a vote needs a page.")
+        again = f"%imagegen vote {name}{f' --rater {shlex.quote(rater)}' if rater else ''}"
+        session.show_ranking(how=f"To vote, open the notebook in Jupyter and run {again}: a vote needs a page.")
 
 
 class VoteSession:
@@ -75,7 +80,7 @@ class VoteSession:
         self._session_votes: list[Vote] = []
         self._combinations: Mapping[int, Mapping[str, str]] = {}
         self._matched: Mapping[tuple[int, int], str] = {}
-        self._axis = ""
+        self._axis = self._rater = ""
         self._previews: dict[int, str] = {}
         self._pair: tuple[int, int] = (0, 0)
         self._number = 0  # of the pair on the page
@@ -90,12 +95,14 @@ class VoteSession:
         """Whether the votes so far make a ranking."""
         return len(self._votes) >= ranking.votes_needed(len(self._ids))
 
-    async def load(self, axis: str = "") -> None:
+    async def load(self, axis: str = "", rater: str = "") -> None:
         """Read the earlier votes on these images, and their combinations in a sweep; pairs of `axis` are asked first.
 
-        Raises UsageError if no two pictures differ in this axis alone.
+        The votes are those of one `rater`, or of all people. Raises UsageError if no two pictures differ in this axis alone.
         """
-        self._votes = await votes_between(self._ledger, self._ids)
+        votes = await votes_between(self._ledger, self._ids)
+        self._rater = rater
+        self._votes = [vote for vote in votes if vote.kind == PERSON and (not rater or vote.rater == rater)]
         self._study, self._combinations = await combinations_of(self._ledger, self._ids, self._study)
         self._matched, self._axis = ranking.matched_pairs(self._ids, self._combinations), axis
         if axis and axis not in self._matched.values():
@@ -156,7 +163,7 @@ class VoteSession:
     async def _choose(self, event: str) -> None:
         left, right = self._pair
         winner = {"left": left, "right": right}.get(event)
-        given = await add_vote(self._ledger, Vote(left, right, winner), self._study)
+        given = await add_vote(self._ledger, Vote(left, right, winner, rater=self._rater), self._study)
         self._kept = self._number
         self._votes.append(given)
         self._session_votes.append(given)
@@ -213,7 +220,7 @@ class VoteSession:
 
     def _result(self, how: str = "") -> list[Bundle]:
         if not self._votes:
-            text = f"There is no vote on {self._name} yet."
+            text = f"There is no vote{f' of {self._rater}' if self._rater else ''} on {self._name} yet."
             return [line(f"{text} {how or 'Run the cell to vote.'}"), line(" ")] if not how else [line(f"{text} {how}")]
         found = ranking.ranking(self._ids, self._votes, self._combinations)
         goal = ranking.votes_needed(len(self._ids))

@@ -1,6 +1,7 @@
 """The scores that a set of images has, each as rows for the effect table: those of scorers, and what the ledger has without one.
 
-`votes` are the strengths of a Bradley-Terry fit to the votes between these images, `stars` and `drift` are as stored, `seconds` is how long
+`votes` are the strengths of a Bradley-Terry fit to people's votes between these images, `votes NAME` those of a judge, `votes+judges` those
+of both together, which are compared only by that name. `stars` and `drift` are as stored, `seconds` is how long
 a picture took, `cost` its price in one unit.
 """
 
@@ -10,22 +11,26 @@ import asyncio
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from imagegen_magic.engine.ledger.annotations import annotations_of
 from imagegen_magic.engine.ledger.effect_checks import count_checks
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.ledger.sweeps import Combination
-from imagegen_magic.engine.ledger.votes import votes_between
+from imagegen_magic.engine.ledger.votes import JUDGE, PERSON, Vote, votes_between
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import Record
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import ranking
-from imagegen_magic.studies.effects.records import Row, ScoreRows
+from imagegen_magic.studies.effects.raters import RaterVotes, by_rater
+from imagegen_magic.studies.effects.records import Row, ScoreEffects, ScoreRows
 from imagegen_magic.studies.effects.table import Effects, effects
 from imagegen_magic.studies.scores.table import ScoreColumn, table_of
 
 FROM_LEDGER = ("votes", "stars", "drift", "seconds", "cost")
 """The scores that need no scorer."""
+POOLED = "votes+judges"
+"""The votes of people and judges together: they are one score only on request."""
 _LAST = ("seconds", "cost")  # without a name they are compared only if there is nothing else
 
 
@@ -49,7 +54,7 @@ async def available(sample: Sample, ledger: Ledger) -> dict[str, ScoreRows]:
     """Return the scores that at least one image has, by name: those of scorers first, then those of the ledger."""
     scores = await table_of(sample.images, sample.sweep, ledger)
     found = [_of_column(column, sample) for column in scores.columns.values()]
-    found += [await _votes(sample, ledger), await _stars(sample, ledger), *_of_images(sample)]
+    found += [*await _votes(sample, ledger), await _stars(sample, ledger), *_of_images(sample)]
     return {score.name: score for score in found if any(row.value is not None for row in score.rows)}
 
 
@@ -66,7 +71,8 @@ async def compare(
     if not any(sample.combinations.get(image.id) for image in sample.images):
         what = "These pictures are of no sweep, so there is no axis to compare"
         raise UnsupportedOption(what, option="effects", value="", hint="give the variable of a sweep")
-    found = await asyncio.to_thread(effects, chosen, against=against, over=over, by=by)
+    widen = await _widen(sample, [score.name for score in chosen], ledger, {"against": against, "over": over, "by": by})
+    found = await asyncio.to_thread(effects, chosen, against=against, over=over, by=by, widen=widen)
     sizes = {score.name: score.measured for score in found.scores if score.comparisons}
     checks = await count_checks(ledger, sample.sweep, sizes) if sample.sweep and sizes else 1
     return Effects(found.scores, found.over, found.by, checks, any(image.sandbox for image in sample.images))
@@ -74,7 +80,7 @@ async def compare(
 
 def _chosen(names: Sequence[str], known: Mapping[str, ScoreRows]) -> list[ScoreRows]:
     if not names:
-        return [score for name, score in known.items() if name.split()[0] not in _LAST] or list(known.values())
+        return [score for name, score in known.items() if name.split()[0] not in (*_LAST, POOLED)] or list(known.values())
     chosen: dict[str, ScoreRows] = {}
     for name in names:
         found = {key: score for key, score in known.items() if key == name or key.startswith(f"{name} ")}
@@ -102,15 +108,43 @@ def _of_column(column: ScoreColumn, sample: Sample) -> ScoreRows:
     return ScoreRows(column.name, one_each.rows(value), column.better, f"{detail}, one value for each combination")
 
 
-async def _votes(sample: Sample, ledger: Ledger) -> ScoreRows:
+async def _votes(sample: Sample, ledger: Ledger) -> list[ScoreRows]:
+    """Return the strengths by people's votes, by those of each judge, and by all together if there are both."""
+    groups = await _vote_groups(sample, ledger)
+    return [await asyncio.to_thread(_strengths, name, votes, sample) for name, votes in groups.items()]
+
+
+async def _vote_groups(sample: Sample, ledger: Ledger) -> dict[str, list[Vote]]:
+    """Return the votes of each score by its name."""
+    pictures = {image.id for image in sample.images if image.id}
+    votes = await votes_between(ledger, pictures) if len(pictures) <= ranking.MAX_IMAGES else []
+    people = [vote for vote in votes if vote.kind == PERSON]
+    groups = {"votes": people} if people else {}
+    for vote in votes:
+        if vote.kind == JUDGE:
+            groups.setdefault(f"votes {vote.rater}", []).append(vote)
+    return {**groups, POOLED: votes} if people and len(groups) > 1 else groups
+
+
+def _strengths(name: str, votes: Sequence[Vote], sample: Sample) -> ScoreRows:
     """Return the strengths as a score. Without the goal's number of votes there is no interval: watching them grow finds too much."""
     pictures = list(dict.fromkeys(image.id for image in sample.images if image.id))
-    votes = await votes_between(ledger, pictures) if len(pictures) <= ranking.MAX_IMAGES else []
-    found = await asyncio.to_thread(ranking.strengths, pictures, votes)
+    found = ranking.strengths(pictures, votes)
     goal = ranking.votes_needed(len(pictures))
     problem = f"{len(votes)} of {goal} votes: there is no comparison before the goal." if len(votes) < goal else ""
     rows = sample.rows(lambda image: found.get(image.id, "without a vote"))
-    return ScoreRows("votes", rows, "higher", f"log odds, {len(votes)} votes", problem)
+    return ScoreRows(name, rows, "higher", f"log odds, {len(votes)} votes", problem)
+
+
+async def _widen(
+    sample: Sample, names: Sequence[str], ledger: Ledger, design: Mapping[str, Any]
+) -> dict[str, Callable[[ScoreEffects], ScoreEffects]]:
+    """Return, for each score of votes, what makes its intervals hold for other raters too, and adds how far raters agree."""
+    if not any(name.startswith("votes") for name in names):
+        return {}
+    groups = await _vote_groups(sample, ledger)
+    people = groups.get("votes", [])
+    return {name: RaterVotes(by_rater(votes), sample.combinations, design, people).widened for name, votes in groups.items()}
 
 
 async def _stars(sample: Sample, ledger: Ledger) -> ScoreRows:

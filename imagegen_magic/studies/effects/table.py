@@ -6,7 +6,7 @@ import dataclasses
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -37,21 +37,33 @@ class Effects(EffectTable):
 
 
 def effects(
-    scores: Iterable[ScoreRows], *, against: Mapping[str, str] | None = None, over: str = "", by: str = "", checks: int = 1
+    scores: Iterable[ScoreRows],
+    *,
+    against: Mapping[str, str] | None = None,
+    over: str = "",
+    by: str = "",
+    checks: int = 1,
+    widen: Mapping[str, Callable[[ScoreEffects], ScoreEffects]] | None = None,
 ) -> Effects:
     """Return the effect table of scores, with Holm's correction over all comparisons of all scores.
 
     `against` names the baseline of an axis; by default it is the first value that has a score. `over` compares the values of the other
     axes within each of its values, and pairs them; `by` makes a table for each of its values. `checks` counts comparisons of the growing
-    sweep. Raises UnsupportedOption for an unknown axis or value, and for `over` with less than three values.
+    sweep. `widen` has, by a score's name, what replaces its comparisons before the correction: those of votes hold for other raters too.
+    Raises UnsupportedOption for an unknown axis or value, and for `over` with less than three values.
     """
     listed = tuple(scores)
     design = _Design(_axes_of(listed), dict(against or {}), over, by)
     design.check()
-    found = [_effects_of(score, design) for score in listed]
+    widen = widen or {}
+    found = [widen.get(each.name, _unchanged)(each) for each in (_effects_of(score, design) for score in listed)]
     adjusted = iter(corrected([each for score in found for each in score.comparisons]))
     shown = [dataclasses.replace(score, comparisons=tuple(next(adjusted) for _ in score.comparisons)) for score in found]
     return Effects(tuple(_with_power(score) for score in shown), over, by, checks)
+
+
+def _unchanged(found: ScoreEffects) -> ScoreEffects:
+    return found
 
 
 def _axes_of(scores: Iterable[ScoreRows]) -> dict[str, list[str]]:
