@@ -15,11 +15,16 @@ from lab import Lab, Notebook
 from PIL import Image, ImageChops
 
 WIDEST, MOST_BYTES = 1400, 245_000  # px, bytes of a picture on the README
+MOVING_WIDTH, MOVING_BYTES = 1000, 395_000  # px, bytes of an animation
+TYPED, RAN, ENDED = 1600, 2400, 3000  # ms that the cell is written, that it runs, and that its end is shown
+RUNNING_FRAMES, PLAYED = 8, 3  # maximum number of frames while the cell runs, times that the animation plays
+DENSITY = 2  # pixels per CSS pixel
 MARGIN = 6  # CSS px around what is not a cell
+TOP = 4  # CSS px of a cell above what it shows
 ROWS = 3  # of the sweep's table
 EDITING = Path(__file__).resolve().parent.parent / "notebooks" / "editing.ipynb"
 LOAD = "%load_ext imagegen_magic"
-FINISHED = "%%imagegen -p evolink --sandbox --size 16:9 --quality medium\nAn ancient castle beneath a starry sky"
+FINISHED = "%%imagegen -p apimart --sandbox --size 3:2 --quality medium -n 4\nAn ancient castle beneath a starry sky"
 RUNNING = "%%imagegen -p apimart --sandbox --size 3:2 --quality high -n 6 -o foxes\nA red fox asleep in fresh snow, seen from above"
 SWEEP = (
     '%%imagegen --sandbox --sweep "style=oil painting|watercolour|ukiyo-e" --sweep quality=low,high -o study\n'
@@ -40,7 +45,8 @@ panel
 
 
 def finished(notebook: Notebook) -> bytes:
-    """One finished cell."""
+    """One finished cell of four pictures."""
+    widened(notebook, 860)
     ran(notebook, FINISHED)
     return of_cell(notebook)
 
@@ -100,23 +106,51 @@ def painter(notebook: Notebook) -> bytes:
     return framed(notebook, place)
 
 
+def moving(notebook: Notebook) -> list[tuple[Image.Image, int]]:
+    """The frames of a cell that is written, runs and ends with four pictures, each with its milliseconds."""
+    widened(notebook, 860)
+    options, prompt = FINISHED.split("\n")
+    words = prompt.split()
+    typed, waits = [], []
+    for count in range(len(words) + 1):
+        put(notebook, "\n".join([options, " ".join(words[:count])]))
+        typed.append(of_page(notebook))
+    notebook.start(1)
+    while notebook.busy(1):
+        waits.append(of_page(notebook))
+    notebook.page.wait_for_timeout(500)
+    waits = waits[:: -(-len(waits) // RUNNING_FRAMES)]
+    frames = [*lasting(typed, TYPED), *lasting(waits, RAN), (of_page(notebook), ENDED)]
+    box = notebook.page.locator(".jp-Notebook .jp-Cell").nth(1).bounding_box()
+    area = [DENSITY * part for part in (box["x"], box["y"] + TOP, box["x"] + box["width"], box["y"] + box["height"])]
+    return [(frame.crop(area), milliseconds) for frame, milliseconds in frames]
+
+
+def lasting(frames: list[Image.Image], milliseconds: int) -> list[tuple[Image.Image, int]]:
+    """Return frames that together are shown so long."""
+    return [(frame, milliseconds // len(frames)) for frame in frames]
+
+
 PICTURES: dict[str, Callable[[Notebook], bytes]] = {each.__name__: each for each in (finished, running, sweep, panel, painter)}
 
 
 def main(folder: Path, *names: str) -> None:
-    """Write `finished-light.png`, `running-dark.png` and so on into a folder: all of them, or those that are named."""
+    """Write `finished-light.png`, `moving-dark.webp` and so on into a folder: all of them, or those that are named."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in names or PICTURES:
+    for name in names or (*PICTURES, moving.__name__):
         for theme in ("light", "dark"):
-            keep(taken(PICTURES[name], theme), folder / f"{name}-{theme}.png")
+            if name == moving.__name__:
+                keep_moving(taken(moving, theme), folder / f"{name}-{theme}.webp")
+            else:
+                keep(taken(PICTURES[name], theme), folder / f"{name}-{theme}.png")
 
 
-def taken(picture: Callable[[Notebook], bytes], theme: str) -> bytes:
-    """Take a picture in a JupyterLab with a ledger of its own."""
+def taken(picture: Callable[[Notebook], Any], theme: str) -> Any:
+    """Take a picture, or frames, in a JupyterLab with a ledger of its own."""
     with (
         tempfile.TemporaryDirectory() as place,
         Lab(Path(place), IMAGEGEN_HOME=f"{place}/ledger") as lab,
-        lab.open(f"{theme}.ipynb", [LOAD, ""], theme=f"JupyterLab {theme.title()}", density=2) as notebook,
+        lab.open(f"{theme}.ipynb", [LOAD, ""], theme=f"JupyterLab {theme.title()}", density=DENSITY) as notebook,
     ):
         notebook.run(0)
         return picture(notebook)
@@ -153,6 +187,25 @@ def of_cell(notebook: Notebook) -> bytes:
         path = Path(place) / "cell.png"
         notebook.picture(1, path)
         return path.read_bytes()
+
+
+def of_page(notebook: Notebook) -> Image.Image:
+    """Return what the page shows, while the first cell is the active one."""
+    notebook.page.evaluate("() => { jupyterapp.shell.currentWidget.content.activeCellIndex = 0 }")
+    return Image.open(io.BytesIO(notebook.page.screenshot())).convert("RGB")
+
+
+def keep_moving(frames: list[tuple[Image.Image, int]], path: Path) -> None:
+    """Write an animated WebP, at lower quality until the README loads quickly; at its end the last frame stays."""
+    pictures = [
+        frame.resize((MOVING_WIDTH, round(frame.height * MOVING_WIDTH / frame.width)), Image.Resampling.LANCZOS) for frame, _ in frames
+    ]
+    durations = [milliseconds for _, milliseconds in frames]
+    for quality in range(85, 20, -5):
+        pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=PLAYED, quality=quality, method=6)
+        if path.stat().st_size <= MOVING_BYTES:
+            break
+    print(path, quality, len(frames), sum(durations), path.stat().st_size)
 
 
 def keep(seen: bytes, path: Path) -> None:

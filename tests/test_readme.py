@@ -329,17 +329,37 @@ def test_the_entry_point_group():
 
 
 def test_pictures_are_there_and_light():
-    """Each picture of README and pages is a whole PNG of at most 250 kB, with a dark twin and words for who cannot see it."""
+    """Each picture of README and pages has a dark twin and words for who cannot see it: a PNG of at most 250 kB, an animation of 400 kB."""
     text = README + "".join(DOCS.values()).replace('="', '="docs/')
-    light, dark = re.findall(r'src="(docs/[^"]+-light.png)"', text), re.findall(r'srcset="(docs/[^"]+)"', text)
-    assert [name.replace("light", "dark") for name in light] == dark
-    assert len(re.findall(r'<img [^>]*alt="[^"]{20,}"', text)) == len(light) >= 6
-    assert {path.name for path in (PROJECT / "docs").glob("*.png")} == {Path(name).name for name in light + dark}
-    for name in light + dark:
-        assert (PROJECT / name).stat().st_size <= 250_000
+    names = set(re.findall(r' src(?:set)?="(docs/[^"]+)"', text))
+    light, dark = ({name.replace(f"-{theme}.", ".") for name in names if f"-{theme}." in name} for theme in ("light", "dark"))
+    assert light == dark
+    assert len(light) == len(names) / 2
+    assert len(re.findall(r'<img [^>]*alt="[^"]{20,}"', text)) == text.count("<picture>") >= 6
+    assert {f"docs/{path.name}" for kind in ("png", "webp") for path in (PROJECT / "docs").glob(f"*.{kind}")} == names
+    for name in names:
+        is_still = name.endswith(".png")
+        assert (PROJECT / name).stat().st_size <= (250_000 if is_still else 400_000)
         with Image.open(PROJECT / name) as picture:
             picture.load()
-            assert picture.format == "PNG"
+            assert (picture.format, getattr(picture, "is_animated", False)) == (("PNG", False) if is_still else ("WEBP", True))
+
+
+def test_the_readme_moves_only_for_readers_who_did_not_decline():
+    """The animation lasts 6 to 8 s and ends; where reduced motion is set, the first source that fits is the still picture."""
+    (shown,) = re.findall("<picture>.*?</picture>", README, re.DOTALL)
+    sources = re.findall(r'<source media="(.+)" srcset="docs/(.+)">', shown)
+    reduced, dark = "(prefers-reduced-motion: reduce)", "(prefers-color-scheme: dark)"
+    assert sources == [(f"{reduced} and {dark}", "finished-dark.png"), (reduced, "finished-light.png"), (dark, "moving-dark.webp")]
+    for theme in ("light", "dark"):
+        with Image.open(PROJECT / "docs" / f"moving-{theme}.webp") as picture:
+            durations = []
+            for frame in range(picture.n_frames):
+                picture.seek(frame)
+                picture.load()
+                durations.append(picture.info["duration"])
+            assert 6_000 <= sum(durations) <= 8_000
+            assert picture.info["loop"] > 0
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{name}.md" for name in DOCS)])
