@@ -1,15 +1,25 @@
-"""Raters: whose vote it is, what a judge's votes count for, and how far raters agree."""
+"""Raters: whose vote it is, what a judge's votes count for, how far raters agree, and the ballots of those without a notebook."""
 
+import base64
+import io
+import json
 import random
+import re
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from IPython.core.error import UsageError
 from ledgers import saved
+from PIL import Image
 from shells import a_shell
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger.votes import JUDGE, PERSON, Vote, add_vote, delete_vote, rater_name, votes_between
+from imagegen_magic.notebook.arguments.parser import fits
+from imagegen_magic.notebook.subcommands import command_for
 from imagegen_magic.studies import ranking
+from imagegen_magic.studies.ballots.plan import plan
 from imagegen_magic.studies.effects import raters
 
 
@@ -170,3 +180,195 @@ def test_the_effects_of_a_sweep_hold_for_other_raters():
         assert len(sweep.effects("votes+judges").scores) == 1
         assert sweep.effects("votes", against={"style": "ink"})["votes"].comparisons[0].standard_error == pytest.approx(error("votes"))
         sweep.effects("votes", by="subject")
+
+
+PAGE = re.compile(r'<script type="application/json" id="ballot">(.*?)</script>')
+
+
+def values_of(file):
+    """Return what the page of a ballot holds as data."""
+    return json.loads(PAGE.search(Path(file).read_text(encoding="utf-8"))[1])
+
+
+def result_of(file, *, rater="Ada", choice="left", **changes):
+    """Return the result of a ballot on which all choices are the same."""
+    page = values_of(file)
+    votes = [{"pair": number, "left": left, "right": right, "choice": choice} for number, (left, right) in enumerate(page["pairs"])]
+    return {"format": page["format"], "ballot": page["ballot"], "rater": rater, "votes": votes, **changes}
+
+
+def write(name, result):
+    """Write a result file."""
+    Path(name).write_text(json.dumps(result), encoding="utf-8")
+
+
+CHANGES = [
+    ({"ballot": "0" * 32}, "its ballot is not one of this ledger"),
+    ({"ballot": None}, "its ballot is not one of this ledger"),
+    ({"format": "other"}, "it is no result of a ballot"),
+    ({"rater": 3}, "it has no rater or no votes"),
+    ({"votes": {}}, "it has no rater or no votes"),
+    ({"votes": [3]}, "a pair that the ballot does not have"),
+    ({"votes": [{"pair": 99}]}, "a pair that the ballot does not have"),
+    ({"votes": [{"pair": True}]}, "a pair that the ballot does not have"),
+    ({"token": "0" * 16}, "the pictures of pair 1 are not those of the ballot"),
+    ({"choice": "both"}, "the choice on pair 1 is not one of left, right, tie"),
+    ({"choice": ["left"]}, "the choice on pair 1 is not one of left, right, tie"),
+    ({"twice": True}, "it has two votes on the same pair"),
+]
+
+
+def changed(result, *, token=None, choice=None, twice=False, **fields):
+    """Return a result with one thing changed."""
+    first = result["votes"][0]
+    first |= {"left": token} if token else {}
+    first |= {"choice": choice} if choice else {}
+    return {**result, "votes": [*result["votes"], first] if twice else result["votes"], **fields}
+
+
+REFUSALS = [
+    ("ballot foxes page.html --raters 2", r"page-1.html exists already: give another name\. Nothing was written\."),
+    ("ballot foxes page.txt", r"A ballot is an HTML file: write page\.txt\.html"),
+    ("ballot foxes no/page.html", "There is no folder"),
+    ("ballot foxs other.html", "There is no variable foxs"),
+    ("ballot foxes other.html --raters 0", "--raters takes a number from 1 to 50, not 0"),
+    ("ballot foxes other.html --pairs many", "--pairs takes a number from 2 to 400, not many"),
+]
+
+
+class TestThePairs:
+    """20 shared ones, own ones, and 4 again."""
+
+    def test_pairs_are_shared_own_and_repeated(self):
+        """All differ in tokens, order and sides; a repeated pair has its sides swapped and comes in the second half."""
+        known = {number: {"style": "abc"[number % 3], "subject": "wxyz"[number // 3 % 4]} for number in range(24)}
+        ballots = plan(list(known), known, 7, 3, 40, random.Random(1))
+        orders = [[(each.tokens[left], each.tokens[right]) for left, right in each.pairs] for each in ballots]
+        sets = [Counter(map(frozenset, order)) for order in orders]
+        assert [len(order) for order in orders] == [44] * 3
+        assert [len(pairs) for pairs in sets] == [40] * 3
+        assert len(sets[0].keys() & sets[1].keys() & sets[2].keys()) >= 20
+        assert len(sets[0].keys() | sets[1].keys() | sets[2].keys()) > 60
+        assert len({tuple(order) for order in orders}) == 3
+        for order, pairs in zip(orders, sets, strict=True):
+            for pair in (pair for pair, count in pairs.items() if count == 2):
+                first, second = [number for number, each in enumerate(order) if frozenset(each) == pair]
+                assert order[first] == order[second][::-1]
+                assert first < 20 <= second
+        assert not {*ballots[0].tokens} & {*ballots[1].tokens}
+        matched = ranking.matched_pairs(list(known), known)
+        assert sum(tuple(sorted(pair)) in matched for pair in sets[0]) >= 30
+
+    def test_few_pictures_have_fewer_pairs(self):
+        """Each pair once, and some again."""
+        (one,) = plan([1, 2, 3], {}, 0, 1, 40)
+        assert len({frozenset(pair) for pair in one.pairs}) == 3
+        assert len(one.pairs) == 4
+
+
+class TestBallots:
+    """`%imagegen ballot` and `votes`."""
+
+    @pytest.fixture
+    def shell(self, foxes):
+        """A shell whose `foxes` have two ballots."""
+        with a_shell() as shell:
+            shell.shell.user_ns["foxes"] = foxes
+            shell.run("%imagegen ballot foxes page.html --raters 2")
+            yield shell
+
+    def test_the_page_has_pictures_and_random_tokens_alone(self, shell, foxes):
+        """No prompt, id, path, file name or metadata, and no address; the pictures are encoded again."""
+        assert "page-1.html to page-2.html: 9 pairs each" in shell.shown()[-1]
+        text, page = Path("page-1.html").read_text(encoding="utf-8"), values_of("page-1.html")
+        for secret in ("secret", "fox", "page-1", str(Path.cwd()), "imagegen/", "http:", "https:", "gpt", "evolink"):
+            assert secret not in text.replace("imagegen ballot 1", "").replace("imagegen-ballot-", "")
+        assert set(page) == {"format", "ballot", "pairs", "pictures"}
+        assert "default-src 'none'" in text
+        for address in page["pictures"].values():
+            data = base64.b64decode(address.partition(",")[2])
+            image = Image.open(io.BytesIO(data))
+            assert not {"xmp", "exif", "comment", "parameters", "prompt"} & {key.lower() for key in image.info}
+            assert not any(word in data for word in (b"secret", b"xmp", b"XMP", b"Exif"))
+        assert not set(map(len, page["pictures"])) - {16}
+
+    def test_votes_are_taken_in_once(self, shell, foxes):
+        """A part first, then all, then all again; a later choice on the same pair changes nothing."""
+        whole = result_of("page-1.html", rater="  Ada <script>alert(1)</script> ")
+        write("part.json", {**whole, "votes": whole["votes"][:4], "rater": ""})
+        write("ada.json", whole)
+        write("bob.json", result_of("page-2.html", rater="Bob", choice="tie"))
+        shell.run("%imagegen votes ada.json bob.json")
+        assert [line for line in shell.shown()[-1].splitlines() if line] == [
+            "ada.json: 9 votes of Ada <script>alert(1)</script>, 9 new.",
+            "bob.json: 9 votes of Bob, 9 new.",
+        ]
+        assert "<script>" not in shell.shown("text/html")[-1]
+        assert Counter(vote.rater for vote in stored(foxes)) == {"Ada <script>alert(1)</script>": 9, "Bob": 9}
+        shell.run("%imagegen votes ada.json part.json")
+        assert [line.rpartition(", ")[2] for line in shell.shown()[-1].splitlines() if line] == ["0 new.", "0 new."]
+        write("ada.json", result_of("page-1.html", choice="right"))
+        shell.run("%imagegen votes ada.json")
+        assert "0 new, 9 differ from a vote that was taken in before, which stays." in shell.shown()[-1]
+        assert len(stored(foxes)) == 18
+        tokens = values_of("page-1.html")
+        assert {vote.winner for vote in stored(foxes) if vote.rater == "Bob"} == {None}
+        assert [vote.winner for vote in stored(foxes)[:9]] == [vote.left for vote in stored(foxes)[:9]]
+        assert len(tokens["pictures"]) == 4
+
+    def test_the_rater_of_a_ballot_stays_the_same(self, shell, foxes):
+        """One who gave no name at first keeps the name of the ballot, so that one rater is not counted as two."""
+        whole = result_of("page-1.html", rater="Ada")
+        write("a.json", {**whole, "votes": whole["votes"][:4], "rater": " "})
+        write("b.json", whole)
+        shell.run("%imagegen votes a.json")
+        shell.run("%imagegen votes b.json")
+        (name,) = {vote.rater for vote in stored(foxes)}
+        assert re.fullmatch("rater [0-9a-f]{6}", name)
+        assert len(stored(foxes)) == 9
+
+    def test_a_foreign_or_changed_file_is_refused(self, shell, foxes):
+        """Nothing of any file is stored then."""
+        write("good.json", result_of("page-1.html"))
+        for change, why in CHANGES:
+            write("bad.json", changed(result_of("page-2.html"), **change))
+            with pytest.raises(UsageError, match=rf"bad.json is refused: .*{re.escape(why)}.* No vote was taken in\."):
+                shell.run("%imagegen votes good.json bad.json")
+        assert stored(foxes) == []
+
+    def test_what_is_no_result_is_refused(self, shell, foxes):
+        """A large file, one that is not JSON, none at all."""
+        contents = (b"x" * 1_000_001, "larger than 1 MB"), (b"\xff\xfe", "no result"), (b"[" * 100_000, "no result"), (b"[]", "no result")
+        for content, why in contents:
+            Path("odd.json").write_bytes(content)
+            with pytest.raises(UsageError, match=why):
+                shell.run("%imagegen votes odd.json")
+        with pytest.raises(UsageError, match=r"none.json cannot be read: No such file"):
+            shell.run("%imagegen votes none.json")
+
+    def test_votes_on_deleted_pictures_are_left_out(self, shell, foxes):
+        """The others count."""
+        write("ada.json", result_of("page-1.html"))
+        shell.run(f"%imagegen delete {foxes[0].id} --yes")
+        shell.run("%imagegen votes ada.json")
+        assert re.search(r"ada.json: 9 votes of Ada, \d new, \d on deleted pictures left out\.", shell.shown()[-1])
+        assert not [vote for vote in stored(foxes) if foxes[0].id in (vote.left, vote.right)]
+
+    def test_refusals(self, shell):
+        """Nothing is overwritten, and no file is left behind."""
+        before = sorted(Path().glob("*.html"))
+        for words, message in REFUSALS:
+            with pytest.raises(UsageError, match=message):
+                shell.run(f"%imagegen {words}")
+        assert sorted(Path().glob("*.html")) == before
+
+    @pytest.mark.parametrize("words", ["ballot box", "ballot box in a museum", "votes for women", "votes being counted at night"])
+    def test_a_prompt_that_begins_like_them_is_a_prompt(self, words):
+        """They are subcommands with a variable or a file among their words."""
+        ballot, votes = command_for("ballot"), command_for("votes")
+        name, _, rest = words.partition(" ")
+        assert not fits(command_for(name), rest, {"foxes"})
+        assert fits(ballot, "foxes page.html", {"foxes"})
+        assert fits(ballot, "foxs page.html --raters 3", {"foxes"})
+        assert fits(votes, "ada.json bob.txt")
+        assert fits(votes, "ada")

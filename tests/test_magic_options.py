@@ -55,6 +55,8 @@ EVERY_COMMAND = [
     *(
         "compare",
         "vote",
+        "ballot",
+        "votes",
         "drift",
         "mask",
         "cost",

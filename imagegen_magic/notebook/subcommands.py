@@ -13,7 +13,8 @@ class Command(NamedTuple):
     `most` and `least` are the maximum and minimum number of words; of its flags, `flags` are switches and `valued` take a value.
     `may_be_prompt` marks a name that may begin a prompt: it is the subcommand only with words that it takes. `choices` names the words
     for TAB. `free_words` marks words that may begin with a dash; `options_only` takes the options of a request, and no other words;
-    `pictures_only` takes ids of pictures and variables; `variable_first` takes a variable among its words, or a single word.
+    `pictures_only` takes ids of pictures and variables; `variable_first` takes a variable among its words, or a single word,
+    `suffixes` also a word that ends in one of them.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Command(NamedTuple):
     options_only: bool = False
     pictures_only: bool = False
     variable_first: bool = False
+    suffixes: tuple[str, ...] = ()
 
     @property
     def usage(self) -> str:
@@ -72,6 +74,11 @@ COMMANDS: tuple[Command, ...] = (
     Command("vote", "vote.vote", "[NAME] [--axis AXIS] [--rater WHO]",
             "choose between blind pairs of a sweep, by keyboard; then the ranking, and each value's mean in these pictures; --axis: pairs "
             "that differ in this axis alone come first; --rater: as this person, by their votes alone", 1, valued=("--axis", "--rater")),
+    Command("ballot", "ballot.ballot", "NAME FILE.html [--raters 3] [--pairs 40]",
+            "a page for each other rater, to vote on without a network or a notebook: 20 pairs are the same for all, 4 come again", 2,
+            valued=("--raters", "--pairs"), may_be_prompt=True, least=2, variable_first=True, suffixes=(".html", ".htm")),
+    Command("votes", "ballot.votes", "FILE …", "take in the votes that raters sent back; none is taken in twice", _MANY,
+            may_be_prompt=True, least=1, suffixes=(".json", ".txt")),
     Command("score", "scores.score", "NAME SCORER … [--fresh] [--retry] [--yes] [--dry-run]",
             "measure the pictures of a variable: SCORER is a function of the notebook or built in; known values are not measured again, "
             "--retry: also what failed, --fresh: all", _MANY, ("--fresh", "--retry", "--yes", "--dry-run"), may_be_prompt=True, least=1,

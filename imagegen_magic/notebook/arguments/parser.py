@@ -254,11 +254,18 @@ def fits(command: Command, rest: str, variables: Collection[str] = ()) -> bool:
         words, _ = command_words(rest, command)
         if command.pictures_only:
             return _are_pictures(words, variables)
-        if command.variable_first and len(words) > 1 and not any(word in variables for word in words):
+        several = bool(words) and max(len(words), command.least) > 1
+        if (command.variable_first or command.suffixes) and several and not _names_one(words, command, variables):
             return False
         return not command.options_only or not read(shlex.join(words)).text
     except UsageError:
         return False
+
+
+def _names_one(words: Sequence[str], command: Command, variables: Collection[str]) -> bool:
+    """Return whether one of the words is a variable, or a file as the command takes them."""
+    names = variables if command.variable_first else ()
+    return any(word in names or word.lower().endswith(command.suffixes) for word in words)
 
 
 def _are_pictures(words: Sequence[str], variables: Collection[str]) -> bool:
