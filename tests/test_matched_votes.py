@@ -86,15 +86,17 @@ class TestMatchedPairs:
         assert pair == ranking.next_pair([1, 2, 3], [], random.Random(4))
 
 
-def test_nothing_differs_and_little_is_clear():
-    """At most 9 % of 200 null studies have anything clear: the interval of a value's mean had 21 %."""
+@pytest.mark.parametrize("studies", [60, pytest.param(200, marks=pytest.mark.long)])
+def test_nothing_differs_and_little_is_clear(studies):
+    """At most 9 % of the null studies have anything clear: the interval of a value's mean had 21 %."""
     known = combinations("l")
     matched = ranking.matched_pairs(list(known), known)
-    tables = of_styles(known, lambda votes, chance: ranking.matched_pair(list(known), votes, matched, chance), random.Random(2), 200)
-    assert sum(any(one.clear for one in table) for table in tables) / 200 <= 0.09
+    tables = of_styles(known, lambda votes, chance: ranking.matched_pair(list(known), votes, matched, chance), random.Random(2), studies)
+    assert sum(any(one.clear for one in table) for table in tables) / studies <= 0.09
 
 
-def test_matched_pairs_need_fewer_votes():
+@pytest.mark.parametrize("studies", [25, pytest.param(70, marks=pytest.mark.long)])
+def test_matched_pairs_need_fewer_votes(studies):
     """With as many votes, the error of the asked axis is at most 0.8 of that by the usual pairs.
 
     The pictures of a combination do not scatter here: no votes lessen that part of the error.
@@ -103,7 +105,7 @@ def test_matched_pairs_need_fewer_votes():
     matched = ranking.matched_pairs(list(known), known)
 
     def error(pair_of):
-        tables = of_styles(known, pair_of, random.Random(1), 70, scatter=0)
+        tables = of_styles(known, pair_of, random.Random(1), studies, scatter=0)
         squares = [one.estimate**2 for table in tables for one in table if one.axis == "style"]
         return math.sqrt(sum(squares) / len(squares))
 
@@ -159,16 +161,13 @@ class TestASweep:
         with pytest.raises(UnsupportedOption, match="style has 2 values"):
             sweep.effects("pixels", over="style")
 
-    @pytest.mark.parametrize(
-        ("words", "message"),
-        [
+    def test_refusals(self, shell):
+        """Nothing is compared with what the sweep does not have."""
+        shell.shell.user_ns["others"] = list(shell.variables["sweep"])
+        for words, message in (
             ("effects others", "others is no sweep"),
             ("effects sweep stars --against style", "--against style=oil"),
             ("vote sweep --axis stile", "No two pictures of sweep differ in stile alone. Axes with such pairs: style, subject"),
-        ],
-    )
-    def test_refusals(self, shell, words, message):
-        """Nothing is compared with what the sweep does not have."""
-        shell.shell.user_ns["others"] = list(shell.variables["sweep"])
-        with pytest.raises(UsageError, match=message):
-            shell.run(f"%imagegen {words}")
+        ):
+            with pytest.raises(UsageError, match=message):
+                shell.run(f"%imagegen {words}")

@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import os
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 
 import pytest
+from forks import forks_of
 from gateway_table import PROVIDERS
 from rawhosts import CERTIFICATE, OK, answering, download, outcome, raw_host, tls_server, with_host
 from shells import a_shell
@@ -272,32 +271,35 @@ def test_a_proxy_that_is_not_there_or_refuses_a_tunnel_sent_nothing(monkeypatch,
         with_host(work, answering(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"))
 
 
-REQUEST = """
-import asyncio, sys
-from imagegen_magic.engine.net.transport import NotSent
-from imagegen_magic.engine.net.client import GatewayClients
-
-async def main():
+async def _refused(patience):
     try:
-        async with GatewayClients().submits("", timeout=float(sys.argv[1])).stream("POST", sys.argv[2], headers={}, content=b"{}"):
+        async with GatewayClients().submits("", timeout=patience).stream("POST", "https://api.example.com/", headers={}, content=b"{}"):
             pass
     except NotSent as error:
         print(error)
 
-asyncio.run(main())
-"""
+
+def print_reason(patience):
+    """Print why a request was not sent, in a process of its own: httpcore2 leaves broken SOCKS connections lying about."""
+    asyncio.run(_refused(patience))
 
 
-def _not_sent(proxy, patience=60.0, before=""):
-    """Return why a request through a proxy was not sent, in a process of its own: httpcore2 leaves broken SOCKS connections lying about."""
-    environment = {**os.environ, "https_proxy": proxy}
-    command = [sys.executable, "-c", before + REQUEST, str(patience), "https://api.example.com/"]
-    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+def print_reason_without_socks():
+    """Print it where socksio is not installed."""
+    sys.modules["socksio"] = None
+    print_reason(60.0)
+
+
+@pytest.fixture(scope="module")
+def forks():
+    """Processes with this file imported."""
+    with forks_of("test_proxies") as call:
+        yield call
 
 
 @pytest.mark.parametrize("kind", ["http", "socks5", "socks"])
 @pytest.mark.parametrize("answer", [b"", b"what?\r\n\r\n", None], ids=["nothing", "nonsense", "silence"])
-def test_a_proxy_that_opens_no_tunnel_sent_nothing(kind, answer):
+def test_a_proxy_that_opens_no_tunnel_sent_nothing(forks, kind, answer):
     """Neither the request nor the key left this machine."""
     with socket.create_server(("127.0.0.1", 0)) as host:
 
@@ -312,9 +314,11 @@ def test_a_proxy_that_opens_no_tunnel_sent_nothing(kind, answer):
         thread = threading.Thread(target=serve)
         thread.start()
         proxy = f"127.0.0.1:{host.getsockname()[1]}"
-        reason = _not_sent(f"{kind}://me:p%C3%A4ssword@{proxy}", 0.5 if answer is None else 60.0)
+        patience = 0.5 if answer is None else 60.0
+        code, reason = forks("print_reason", patience, https_proxy=f"{kind}://me:p%C3%A4ssword@{proxy}")
         host.shutdown(socket.SHUT_RDWR)  # on a busy machine the time may have been over before the proxy was called
         thread.join()
+    assert code == 0
     assert f"the proxy {proxy} of https_proxy" in reason
     assert "ssword" not in reason
 
@@ -381,9 +385,9 @@ def test_a_request_goes_through_a_socks_proxy(answer, expected, monkeypatch):
     assert names == [(b"api.example.com", 80)]
 
 
-def test_a_proxy_that_needs_another_library_names_it():
+def test_a_proxy_that_needs_another_library_names_it(forks):
     """Nothing was sent."""
-    reason = _not_sent("socks5://127.0.0.1:9", before="import sys\nsys.modules['socksio'] = None\n")
+    _, reason = forks("print_reason_without_socks", https_proxy="socks5://127.0.0.1:9")
     assert reason == "the proxy 127.0.0.1:9 of https_proxy speaks SOCKS, which needs: pip install socksio\n"
 
 

@@ -12,7 +12,7 @@ from imagegen_magic.studies.effects.records import Row, ScoreRows
 from imagegen_magic.studies.effects.table import effects
 
 KNOWN = dict(enumerate({"style": style, "subject": subject} for style in "ab" for subject in "uvwxyz"))
-STUDIES, VOTES = 60, 40
+VOTES = 40
 
 
 def study(count, generator):
@@ -30,11 +30,12 @@ def study(count, generator):
     return found
 
 
+@pytest.mark.parametrize("studies", [20, pytest.param(60, marks=pytest.mark.long)])
 @pytest.mark.parametrize("count", [3, 8])
-def test_intervals_hold_for_other_raters(count):
+def test_intervals_hold_for_other_raters(count, studies):
     """At least 90 % hold; the interval of the pooled votes alone, by their Bradley-Terry error, holds much less often."""
     generator, both, pooled = random.Random(count), 0, 0
-    for _ in range(STUDIES):
+    for _ in range(studies):
         votes = study(count, generator)
         found = raters.effects_of_raters(votes, KNOWN)
         (one,) = [each for each in found.comparisons if each.axis == "style"]
@@ -42,8 +43,8 @@ def test_intervals_hold_for_other_raters(count):
         _, covariance = raters._fitted(itertools.chain(*votes.values()), list(KNOWN))
         noise = raters._vote_variances(found.comparisons, KNOWN, covariance)["style", "b"]
         pooled += abs(one.estimate) <= 1.96 * math.sqrt(noise)
-    assert both / STUDIES >= 0.9
-    assert pooled / STUDIES < 0.8
+    assert both / studies >= 0.9
+    assert pooled / studies < 0.8
 
 
 def test_one_rater():

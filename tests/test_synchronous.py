@@ -7,8 +7,6 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import tracemalloc
@@ -17,6 +15,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 import pytest
+from forks import forks_of
 from full_disks import full_disk
 from PIL import Image
 from webserver import web
@@ -26,8 +25,10 @@ from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.context import EngineContext, context_of
 from imagegen_magic.engine.jobs import runner
 from imagegen_magic.engine.jobs import spooled as spooled_answers
+from imagegen_magic.engine.jobs.fetch import Fetcher
 from imagegen_magic.engine.jobs.unanswered import recover_spooled, unanswered
 from imagegen_magic.engine.ledger.claims import Claims
+from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import spool
 from imagegen_magic.errors import ContentRejected, ImageInvalid, SaveError, SubmissionUnknown
@@ -217,52 +218,61 @@ def test_references_travel_within_the_request(service, tmp_path):
     assert task.sent["json"]["images"][0].startswith("upload:")
 
 
-KILLED = """
-import os, signal, sys
-sys.path[:0] = {path!r}
-import test_synchronous as t
-from imagegen_magic.engine.ledger.ledger import Ledger
-from imagegen_magic.engine.storage import spool
-from imagegen_magic.notebook.output import captions
-from imagegen_magic.notebook.progress import html
-from imagegen_magic.notebook.progress.state import JobProgress
-from imagegen_magic.providers import registry
-known = registry._built_in()
-registry._built_in = lambda: {{**known, "direct": t.Direct()}}
-def die(*args, **options):
-    os.kill(os.getpid(), signal.SIGKILL)
-if {moment!r} == "before the ledger":
-    Ledger.record_result = die
-elif {moment!r} == "before the last name":
-    spool.SpoolFile.finish = die
-else:
-    from imagegen_magic.engine.jobs.fetch import Fetcher
-    Fetcher.fetch = die
-t.draw()
-"""
+def draw_and_die(moment):
+    """Make a picture with the service in a process that is killed at a moment."""
+    known = registry._built_in()
+    registry._built_in = lambda: {**known, "direct": Direct()}
+
+    def die(*args, **options):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    owner, name = MOMENTS[moment]
+    setattr(owner, name, die)
+    draw()
 
 
-@pytest.mark.parametrize("moment", ["before the last name", "before the ledger", "before the picture"])
+MOMENTS = {
+    "before the last name": (spool.SpoolFile, "finish"),
+    "before the ledger": (Ledger, "record_result"),
+    "before the picture": (Fetcher, "fetch"),
+}
+
+
+@pytest.fixture(scope="module")
+def forks():
+    """Processes with this file imported."""
+    with forks_of("test_synchronous") as call:
+        yield call
+
+
+@pytest.fixture
+def killed(service, forks):
+    """Return a function that makes a picture with the service in a process that is killed at a moment."""
+
+    def kill(moment):
+        code, output = forks("draw_and_die", moment)
+        assert code == -signal.SIGKILL, output
+
+    return kill
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("streamed", [False, True])
-def test_after_the_last_byte_no_kill_loses_a_picture(service, moment, streamed):
+def test_after_the_last_byte_no_kill_loses_a_picture(service, killed, moment, streamed):
     """`resume` reads it from the spool; nothing is sent again."""
     if streamed:
         service.answer = (200, dict(EVENTS), event("completed", b64=picture()))
-    code = KILLED.format(path=sys.path, moment=moment)
-    killed = subprocess.run([sys.executable, "-c", code], env={**os.environ}, capture_output=True, text=True, timeout=60)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed(moment)
     made = run(api.resume(load()).result())
     assert ([(image.width, image.height) for image in made], len(service.seen)) == ([(64, 64)], 1)
     assert (states(), spooled()) == (["saved"], [])
 
 
 @pytest.mark.parametrize("moment", ["before the ledger", "before the picture"])
-def test_a_kill_loses_neither_the_words_nor_the_cost(service, moment):
+def test_a_kill_loses_neither_the_words_nor_the_cost(service, killed, moment):
     """What the service wrote is in the answer, the cost in a header: `resume` restores both, and a reused picture has the words."""
     service.answer = (200, {"x-direct-cost": "0.07"}, json.dumps({"data": [{"b64": picture()}], "words": "A fox."}).encode())
-    code = KILLED.format(path=sys.path, moment=moment)
-    killed = subprocess.run([sys.executable, "-c", code], env={**os.environ}, capture_output=True, text=True, timeout=60)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed(moment)
     (made,) = run(api.resume(load()).result())
     (again,) = draw(reuse=True)
     assert [(image.text, str(image.cost.amount), image.cost.kind) for image in (made, again)] == [("A fox.", "0.07", "measured")] * 2
@@ -638,20 +648,18 @@ class TestUnusualAnswers:
                 draw()
         assert (unknown.value.charge, states()) == ("unknown", ["unknown"])
 
-    def test_an_old_answer_whose_picture_is_not_saved_is_kept(self, service):
+    def test_an_old_answer_whose_picture_is_not_saved_is_kept(self, service, killed):
         """However long ago it came; `resume` saves it."""
-        code = KILLED.format(path=sys.path, moment="before the picture")
-        subprocess.run([sys.executable, "-c", code], env={**os.environ}, capture_output=True, timeout=60, check=False)
+        killed("before the picture")
         (name,) = spooled()
         os.utime(spool.spool_folder(load().home) / name, (time.time() - 99 * 86_400,) * 2)
         draw("another")
         assert spooled() == [name]
         assert (len(run(api.resume(load()).result())), spooled()) == (1, [])
 
-    def test_two_processes_that_recover_the_same_answer_save_it_once(self, service):
+    def test_two_processes_that_recover_the_same_answer_save_it_once(self, service, killed):
         """What another process has recovered, or was given up meanwhile, is not recorded a second time."""
-        code = KILLED.format(path=sys.path, moment="before the ledger")
-        subprocess.run([sys.executable, "-c", code], env={**os.environ}, capture_output=True, timeout=60, check=False)
+        killed("before the ledger")
         settings = load()
 
         async def late():
