@@ -508,6 +508,46 @@ def test_the_page_prints_on_white(own_world, browser):
     page.close()
 
 
+def test_a_ballot_works_offline_and_survives_a_reload(shell, browser):
+    """Also as a result that is taken in; without a request and a message of the console, and axe finds no fault, on a phone in the dark."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    shell.run("%imagegen --sandbox --size 1:1 -n 3 -o owls an owl")
+    shell.run("%imagegen ballot owls ballot.html --raters 1")
+    context = browser.new_context(offline=True, accept_downloads=True)
+    page, requests, messages = context.new_page(), [], []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.goto(Path("ballot.html").resolve().as_uri())
+    for key, pair in (("ArrowLeft", 2), ("ArrowDown", 3), ("u", 2), ("ArrowRight", 3)):
+        page.keyboard.press(key)
+        assert page.inner_text("#progress") == f"Pair {pair} of 4"
+    page.reload()
+    assert page.inner_text("#progress") == "Pair 3 of 4"
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    page.get_by_role("button", name="Equal").click()
+    page.get_by_role("button", name="The left picture is better").click()
+    assert page.evaluate("document.activeElement.id") == "end-title"
+    page.get_by_label("Your name or initials").fill("u <b>")  # its keys choose nothing
+    assert page.evaluate("[...document.querySelectorAll('button')].every(one => !one.offsetHeight || one.offsetHeight >= 44)")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as a file").click()
+    download.value.save_as("votes.json")
+    assert Path("votes.json").read_text(encoding="utf-8") == page.input_value("#text")
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == messages == []
+    context.close()
+    shell.run("%imagegen votes votes.json")
+    assert "votes.json: 4 votes of u <b>, 4 new." in shell.shown()[-1]
+    context = browser.new_context(color_scheme="dark", bypass_csp=True, viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.goto(Path("ballot.html").resolve().as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth && left.offsetLeft === right.offsetLeft")
+    page.keyboard.press("ArrowLeft")
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in Axe().run(page).response["violations"]] == []
+    context.close()
+
+
 @pytest.fixture
 def shell():
     """A shell with the extension loaded."""
