@@ -69,6 +69,7 @@ LATE = [  # imports within functions: who may, what, and why. Milliseconds are C
     ("notebook.magic.cell", "notebook.magic.sweep_cell", "39 ms that only a sweep needs"),
     ("notebook.magic.cell", "notebook.commands.scores", "30 ms that only a cell with scorers needs"),
     ("notebook.magic.completion", "studies.scores", "as above"),
+    ("notebook.magic.completion", "studies", "as above, for effects"),
     ("notebook.arguments.confirmation", "studies", "as above"),
     ("notebook", "IPython", "parts of IPython that are not loaded in a kernel, for one feature each"),
     ("notebook.commands", "notebook.panel", "ipywidgets and anywidget take 200 ms"),

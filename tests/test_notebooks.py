@@ -555,3 +555,45 @@ def test_iteration_votes_recalls_and_counts(iteration):
     assert "A: winner" in words(cells["compare"])
     lines = [line for line in words(cells["cost"]).splitlines() if line.startswith("gpt-image-2")]
     assert [(line.split()[-1], "$" in line, "credits" in line) for line in lines] == [("8", True, False), ("8", False, True)]
+
+
+@pytest.fixture
+def scores(run):
+    """The scores notebook's executed cells by their ids, and its folder."""
+    notebook, folder = run(PROJECT / "notebooks" / "scores.ipynb")
+    return {cell.id: cell for cell in notebook.cells}, folder
+
+
+def test_scores_find_the_planted_difference_and_no_other(scores):
+    """Style changes the brightness, as the sandbox draws it; quality does not, and nothing changes the balance. In text and in HTML."""
+    cells, _ = scores
+    bright, balance = words(cells["effects"]).split("\nbalance (")
+    verdicts = re.compile(r"^  (\S.*?)  .* 95 %: .*  (clear|inconclusive)", re.MULTILINE)
+    by_value = dict(verdicts.findall(bright))
+    assert (by_value["oil painting at sunset"], by_value["watercolour in mist"], by_value["medium"]) == ("clear", "clear", "inconclusive")
+    assert {verdict for _, verdict in verdicts.findall(balance)} == {"inconclusive"}
+    assert len(verdicts.findall(balance)) == len(by_value) == 6
+    page = "".join(output.data.get("text/html", "") for output in cells["effects"].outputs)
+    assert "clear, also after correcting for 12 comparisons" in page
+    assert len(page) < 60_000
+
+
+def test_scores_are_measured_once(scores):
+    """The second run measures nothing, and rows have both scores beside the axes."""
+    cells, _ = scores
+    assert "brightness: 24 of 24 pictures measured. balance: 24 of 24 pictures measured." in words(cells["score"])
+    assert words(cells["again"]).count("24 of 24 pictures measured, all known before") == 2
+    assert len(re.findall(r"^low · woodcut by night · \w+ · 0\.\d\d [+-]0\.\d\d$", words(cells["rows"]), re.MULTILINE)) == 3
+
+
+def test_scores_go_over_subjects_and_to_votes(scores):
+    """The pairs over four subjects find the styles, for brightness and for votes; the first of the ranking is not of the darkest style."""
+    cells, _ = scores
+    assert "Paired over subject" in words(cells["over"])
+    assert re.findall(r"style: (.*) - woodcut by night = \+.*, clear", words(cells["python"])) == [
+        "oil painting at sunset",
+        "watercolour in mist",
+    ]
+    assert re.search(r"watercolour in mist .*  clear, also after correcting for 3 comparisons", words(cells["votes"]))
+    assert "%%imagegen --provider evolink --size 1:1 --quality " in words(cells["recall"])
+    assert "woodcut by night" not in words(cells["recall"])

@@ -1,9 +1,11 @@
 """Scorers: what they may be and return, what is stored, what is measured again, and what paid ones cost."""
 
 import asyncio
+import csv
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,8 +26,11 @@ from imagegen_magic.engine import api
 from imagegen_magic.engine.ledger import budget
 from imagegen_magic.errors import BudgetExceeded, UnsupportedOption
 from imagegen_magic.imaging import measures
+from imagegen_magic.notebook.progress import sweep_view
 from imagegen_magic.result import Cost
 from imagegen_magic.sandbox import drawing as drawing_module
+from imagegen_magic.studies.effects.available import FROM_LEDGER
+from imagegen_magic.studies.export.archive import export
 from imagegen_magic.studies.history.spending import spent
 from imagegen_magic.studies.scores.builtin import NAMES, builtin, simple
 
@@ -715,3 +720,37 @@ class TestCommands:
         """Those of the notebook and the built-in ones."""
         shell.shell.user_ns["judge"] = scorer(name="judge", version="1")(lambda image: 1)
         assert {"judge", "sharpness"} <= set(shell.tab("%imagegen score study "))
+
+    def test_tab_completes_scores_and_axes_for_effects(self, shell, foxes):
+        """The scores that the sweep has and those of the ledger, then axes where an option wants one."""
+        run(score(foxes, "brightness"))
+        assert shell.tab("%imagegen effects study b") == ["brightness"]
+        assert set(shell.tab("%imagegen effects study brightness ")) == {*FROM_LEDGER, "--against", "--over", "--by"}
+        assert shell.tab("%imagegen effects study --over ") == shell.tab("%imagegen effects study --by s") == ["style"]
+        assert shell.tab("%imagegen effects study --against ") == ["style=oil", "style=ink", "style=wax"]
+        assert shell.tab("%imagegen effects unknown ") == []
+
+    def test_the_table_of_a_sweep_has_its_scores(self, foxes):
+        """Only where there are any: with the words of a missing value."""
+        assert "brightness" not in sweep_view.table_bundle(foxes).data["text/html"]
+        run(score(foxes[1:], "brightness", "alike"))
+        page = sweep_view.table_bundle(foxes).data["text/html"]
+        heads = re.findall(r"<th [^>]*>(.*?)</th>", page)
+        assert heads[:3] == ["style", "brightness", "alike"]
+        assert page.count("not scored") == 2
+        assert f"{foxes.scores['brightness'].numbers[foxes[1].id]:.4g}" in page
+
+    @pytest.mark.parametrize(("level", "reasons"), [("full", "no [key] seen"), ("minimal", None), ("none", None)])
+    def test_an_export_has_scores_and_reasons_only_with_full_metadata(self, foxes, tmp_path, level, reasons):
+        """A judge may have written anything into a reason."""
+
+        @scorer(version="1")
+        def judge(image):
+            return Score(0.25, reason="no hush-hush seen")
+
+        run(score(foxes[:1], judge))
+        place = export(foxes, tmp_path / "out", metadata=level, secrets=["hush-hush"])
+        with (place / "pictures.csv").open(encoding="utf-8-sig", newline="") as file:
+            first, second, *_ = csv.DictReader(file)
+        assert (first["score judge"], second["score judge"], first.get("score judge reason")) == ("0.25", "", reasons)
+        assert ("no [key] seen" in (place / "pictures.csv").read_text(encoding="utf-8-sig")) == bool(reasons)

@@ -89,7 +89,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("effects", "effects.effects", "NAME [SCORE …] [--against AXIS=VALUE] [--over AXIS] [--by AXIS]",
             "what each axis of a sweep does to scores, with 95 % intervals: those of scorers, votes, stars, drift, seconds, cost; --over: "
             "for other values of this axis too, --by: for each of its values", _MANY,
-            valued=("--against", "--over", "--by"), may_be_prompt=True, least=1, variable_first=True),
+            valued=("--against", "--over", "--by"), choices="effects", may_be_prompt=True, least=1, variable_first=True),
     Command("drift", "drift.run", "ID|NAME", "what an edit changed that its mask protects, as a heat map", 1, least=1),
     Command("mask", "mask.run", "NAME|FILE [-o NAME] [--from MASK]", "paint a mask on a picture", 1, valued=("-o", "--out", "--from"),
             least=1),

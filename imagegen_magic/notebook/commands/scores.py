@@ -19,7 +19,6 @@ from imagegen_magic.notebook.output.display import Canvas, line
 from imagegen_magic.notebook.output.tables import Cell, Note, Page, Table
 from imagegen_magic.notebook.output.thumbnails import thumbnail
 from imagegen_magic.studies.scores import builtin
-from imagegen_magic.studies.scores.outcomes import Outcome
 from imagegen_magic.studies.scores.scorer import Scorer, similar
 from imagegen_magic.studies.scores.scoring import ScoringPlan, perform, plan
 from imagegen_magic.studies.scores.table import ScoreColumn, Scores, table_of
@@ -153,7 +152,7 @@ def _tables(found: Scores, name: str) -> Iterator[Table | Note]:
     heads = ["id", "picture", *(_head(column) for column in found.columns.values())]
     rows: list[list[str | Cell]] = []
     for image in found.images[:_MAX_ROWS]:
-        values = [_value(column.values.get(image.id)) for column in found.columns.values()]
+        values = [column.text(image) for column in found.columns.values()]
         rows.append([f"@{image.id}", _picture(image, found), *values])
     yield Table(heads, rows)
     if (rest := len(found.images) - _MAX_ROWS) > 0:
@@ -170,19 +169,6 @@ def _picture(image: GeneratedImage, found: Scores) -> Cell:
     combination = found.combinations.get(image.id) or {}
     label = " · ".join(map(short, combination.values())) or truncate(image.request.prompt, 50)
     return Cell(label, picture=thumbnail(image, _EDGE, _BYTES), alt=image.request.prompt)
-
-
-def _value(outcome: Outcome | None) -> str:
-    if outcome is None:
-        return "not scored"
-    if outcome.value is None:
-        return "–" if outcome.state == "not applicable" else "failed"
-    return number(outcome.value)
-
-
-def number(value: float) -> str:
-    """Return a value with four significant digits."""
-    return f"{value:.4g}"
 
 
 def scorers(context: NotebookContext, arguments: list[str], flags: dict[str, str]) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
     from imagegen_magic.notebook.context import NotebookContext
     from imagegen_magic.providers.base import Parameter, Provider
+    from imagegen_magic.studies.scores.table import ScoreColumn
+    from imagegen_magic.studies.sweeps.result import SweepResult
 
 _CELL = re.compile(r"\s*%%imagegen(?=\s)(.*)", re.DOTALL)
 _LINE = re.compile(r"\s*(?:\w+\s*=\s*)?%imagegen(?=\s)(.*)", re.DOTALL)
@@ -119,6 +121,8 @@ def _command_words(command: Command, typed: Sequence[str], context: NotebookCont
         yield from (f"{name}=" for name in SETTINGS)
     elif command.choices == "scorers":
         yield from _scorers(context)
+    elif command.choices == "effects":
+        yield from _of_effects(typed, context)
     elif command.choices == "jobs":
         yield from (str(job.id) for job in context.jobs if not job.done)
     yield from (flag for flag in command.flags if flag not in typed)
@@ -129,6 +133,31 @@ def _scorers(context: NotebookContext) -> Sequence[str]:
     from imagegen_magic.studies.scores.scorer import Scorer
 
     return *(name for name, value in context.shell.user_ns.items() if isinstance(value, Scorer)), *builtin.simple()
+
+
+def _of_effects(typed: Sequence[str], context: NotebookContext) -> Iterator[str]:
+    """Yield the words that fit after the name of a sweep: axes after an option, else its scores and the options."""
+    from imagegen_magic.studies.effects.available import FROM_LEDGER
+    from imagegen_magic.studies.sweeps.result import SweepResult
+
+    sweep = context.shell.user_ns.get(typed[0]) if typed else None
+    if not isinstance(sweep, SweepResult):
+        return
+    if typed[-1] == "--against":
+        yield from (f"{axis}={value}" for axis, values in sweep.axes.items() for value in values if value.split() == [value])
+    elif typed[-1] in ("--over", "--by"):
+        yield from sweep.axes
+    else:
+        scorers = dict.fromkeys(column.scorer for column in _columns(sweep))
+        yield from (name for name in (*scorers, *FROM_LEDGER) if name not in typed)
+        yield from (flag for flag in ("--against", "--over", "--by") if flag not in typed)
+
+
+def _columns(sweep: SweepResult) -> Iterable[ScoreColumn]:
+    try:
+        return sweep.scores.columns.values()
+    except ImageGenError:
+        return ()  # the command reports the error when it runs
 
 
 def _providers(context: NotebookContext) -> Sequence[str]:

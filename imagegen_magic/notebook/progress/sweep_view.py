@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from imagegen_magic.engine.jobs.job import Job
+    from imagegen_magic.studies.scores.table import ScoreColumn
 
 _EDGES = ((24, 384), (100, 264), (400, 140))  # (maximum number of images, pixels of the copies for the grid)
 _SMALLEST = 84
@@ -38,6 +39,7 @@ _LIVE = 96, 2_000  # of a thumbnail: pixels, bytes
 _AT_ONCE = 12  # thumbnails made between two drawings
 _TABLE_PICTURES = 40  # rows of the final table with a thumbnail
 _TABLE_ROWS = 100
+_TABLE_SCORES = 8  # columns of scores
 PREVIEW_WIDTH = 1600  # px of the final picture
 _GRID_BYTES = 135_000  # of the final picture
 _WIDEST = 1000  # CSS pixels of the final picture
@@ -164,10 +166,11 @@ def missing_font(result: SweepResult) -> str:
 
 
 def table_bundle(result: SweepResult, copies: Mapping[int, bytes] | None = None, folder: Path | None = None) -> Bundle:
-    """Return the table of a sweep: one line, and below it, folded, a row for each image with its thumbnail."""
+    """Return the table of a sweep: one line, and below it, folded, a row for each image with its thumbnail and scores."""
     text = summary(result)
-    rows = [_row(result, image, copies or {}, number) for number, image in enumerate(result.images[:_TABLE_ROWS])]
-    heads = ("", *result.axes, "made by", "pixels", "took", "cost", "file")
+    scores = _scores(result)
+    rows = [_row(result, image, copies or {}, number, scores) for number, image in enumerate(result.images[:_TABLE_ROWS])]
+    heads = ("", *result.axes, *(column.name for column in scores), "made by", "pixels", "took", "cost", "file")
     table = Table(heads, rows)
     more = f"<div>and {len(result) - _TABLE_ROWS} more: .rows() of the result has them all</div>" if len(result) > _TABLE_ROWS else ""
     inside = f'<div style="overflow-x:auto">{table.html()}{more}</div>'
@@ -190,11 +193,22 @@ def summary(result: SweepResult) -> str:
     return " · ".join(fact for fact in facts if fact)
 
 
-def _row(result: SweepResult, image: GeneratedImage, copies: Mapping[int, bytes], number: int) -> list[str | Cell]:
+def _scores(result: SweepResult) -> Sequence[ScoreColumn]:
+    """Return the scores that its images have already, as reused ones may; none if the ledger cannot be read, which the cell reports."""
+    try:
+        return list(result.scores.columns.values())[:_TABLE_SCORES]
+    except ImageGenError:
+        return ()
+
+
+def _row(
+    result: SweepResult, image: GeneratedImage, copies: Mapping[int, bytes], number: int, scores: Sequence[ScoreColumn]
+) -> list[str | Cell]:
     picture = thumbnail(copies.get(image.id, image), *_LIVE) if number < _TABLE_PICTURES else ""
     return [
         Cell(str(image.id), picture=picture, alt=truncate(image.request.prompt, _PROMPT)),
         *(short(result.place(image).get(axis, "")) for axis in result.axes),
+        *(column.text(image) for column in scores),
         captions.made_by(image),
         f"{image.width}×{image.height}",
         "" if image.seconds is None else duration(image.seconds),

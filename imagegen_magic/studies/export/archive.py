@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from imagegen_magic.engine import credentials
+from imagegen_magic.engine import credentials, loop
+from imagegen_magic.engine.context import ledger_of
+from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage.filenames import filename_stem
 from imagegen_magic.engine.storage.images import read_sidecar
 from imagegen_magic.errors import ImageGenError, ImageInvalid, SaveError, UnsupportedOption
@@ -27,6 +29,7 @@ from imagegen_magic.result import GeneratedImage, pictures_in
 from imagegen_magic.studies.export.item import ExportItem
 from imagegen_magic.studies.export.page import page
 from imagegen_magic.studies.export.table import table
+from imagegen_magic.studies.scores.table import Scores, table_of
 from imagegen_magic.studies.sweeps.result import SweepResult
 
 PICTURES, PAGE, TABLE = "pictures", "index.html", "pictures.csv"
@@ -102,7 +105,8 @@ def _write(images: Sequence[GeneratedImage], sweep: SweepResult | None, target: 
     with _hidden_folder(target) as folder:
         shown = len(images) * (2 if sweep and sweep.axes else 1)  # in the grid too
         limit = max(_MIN_THUMBNAIL_BYTES, min(_THUMBNAIL_BYTES, _ALL_THUMBNAILS // shown))
-        exporter = _Exporter(folder, level, limit, len(str(len(images))), secrets)
+        scores = sweep.scores if sweep else loop.run(table_of(images, 0, ledger_of(load())))
+        exporter = _Exporter(folder, level, limit, len(str(len(images))), secrets, scores)
         items = exporter.items(images, [sweep.places[image.task] if sweep else {} for image in images])
         _write_text(folder / PAGE, page(items, sweep, exporter.clean), "utf-8")
         _write_text(folder / TABLE, table(items), "utf-8-sig")  # spreadsheets need the mark to read UTF-8
@@ -140,6 +144,7 @@ class _Exporter:
     limit: int
     digits: int
     secrets: tuple[str, ...]
+    scores: Scores
 
     def items(self, images: Sequence[GeneratedImage], combinations: Sequence[Mapping[str, str]]) -> list[ExportItem]:
         """Copy images and return their items."""
@@ -153,7 +158,8 @@ class _Exporter:
         options = {name: value for name, value in image.request.asked().items() if name not in ("prompt", "callback_url")}
         options |= {**options.pop("parameters", {}), **({} if image.seed is None else {"seed": image.seed})}
         origin = redact(Origin(image.request.prompt, options), self.secrets)
-        item = ExportItem(image, "", origin.prompt, origin.asked, {name: self.clean(name, value) for name, value in combination.items()})
+        cleaned = {name: self.clean(name, value) for name, value in combination.items()}
+        item = ExportItem(image, "", origin.prompt, origin.asked, cleaned, scores=self._scores(image))
         try:
             data = image.path.read_bytes()
         except OSError:
@@ -170,6 +176,11 @@ class _Exporter:
             thumbnail=_thumbnail(image, data, self.limit),
             has_metadata=has_metadata,
         )
+
+    def _scores(self, image: GeneratedImage) -> dict[str, object]:
+        """Return the scores of an image, and their reasons only with full metadata: a judge may have written anything there."""
+        reasons = self.scores.reasons(image) if self.level == "full" else {}
+        return {**self.scores.of(image), **{name: self.clean("reason", text) for name, text in reasons.items()}}
 
     def clean(self, name: str, text: str) -> str:
         """Return a text, the value of `name`, without what must not leave this machine."""

@@ -18,7 +18,7 @@ class ExportItem(Record):
 
     `file` is the path of its copy within the export, with slashes; empty if the original is missing. `combination` is the value of each
     axis of a sweep. `sha256` is of the original, `size` the bytes of the copy, `thumbnail` a data URL. `has_metadata` is True if the
-    copy or a sidecar records how the image was made.
+    copy or a sidecar records how the image was made. `scores` are columns of the table: values, and with full metadata reasons.
     """
 
     image: GeneratedImage
@@ -30,6 +30,7 @@ class ExportItem(Record):
     size: int = 0
     thumbnail: str = ""
     has_metadata: bool = False
+    scores: Mapping[str, object] = field(default_factory=dict)
 
     __hash__ = hash_of_fields
 

@@ -52,6 +52,7 @@ def _facts(item: ExportItem) -> dict[str, object]:
         "cost is": cost.kind,
         "play money": "yes" if image.sandbox else "no",
         "made": iso_time(image.created),
+        **item.scores,
         "differences": "; ".join(image.differences) or None,
         "picture": image.id or None,
         "task": image.task_id,

@@ -38,6 +38,15 @@ class ScoreColumn(Record):
         """The measured values, by image id."""
         return {number: found.value for number, found in self.values.items() if found.value is not None}
 
+    def text(self, image: GeneratedImage) -> str:
+        """Return the value of an image for a table: four significant digits, or why it has none."""
+        outcome = self.values.get(image.id)
+        if outcome is None:
+            return "not scored"
+        if outcome.value is None:
+            return "–" if outcome.state == "not applicable" else "failed"
+        return f"{outcome.value:.4g}"
+
 
 @dataclass(frozen=True, slots=True)
 class Scores(Record):
@@ -74,6 +83,11 @@ class Scores(Record):
     def of(self, image: GeneratedImage) -> dict[str, float | None]:
         """Return the scores of one image, as `score NAME`."""
         return {f"score {name}": column.numbers.get(image.id) for name, column in self.columns.items()}
+
+    def reasons(self, image: GeneratedImage) -> dict[str, str]:
+        """Return the reasons that scorers gave for an image, as `score NAME reason`."""
+        found = {name: column.values.get(image.id) for name, column in self.columns.items()}
+        return {f"score {name} reason": outcome.reason for name, outcome in found.items() if outcome and outcome.reason}
 
     def to_frame(self) -> Any:
         """Return `rows()` as a pandas DataFrame. Raises ModuleNotFoundError if pandas is not installed."""
