@@ -475,10 +475,15 @@ def _select(cell: int) -> str:
     return f"const content = jupyterapp.shell.currentWidget.content; content.deselectAll(); content.activeCellIndex = {cell}"
 
 
+def violations(page: Page, context: str) -> list[tuple[str, str, list[str]]]:
+    """Return axe-core's findings within a selector: each rule, its impact, and the markup that breaks it."""
+    found = Axe().run(page, context=context, options={"resultTypes": ["violations"]}).response["violations"]
+    return [(rule["id"], rule["impact"], [node["html"] for node in rule["nodes"]]) for rule in found]
+
+
 def serious_violations(page: Page, context: str) -> list[tuple[str, list[str]]]:
     """Return axe-core's serious findings within a selector: each rule and the markup that breaks it."""
-    found = Axe().run(page, context=context, options={"resultTypes": ["violations"]}).response["violations"]
-    return [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in found if rule["impact"] in ("serious", "critical")]
+    return [(rule, nodes) for rule, impact, nodes in violations(page, context) if impact in ("serious", "critical")]
 
 
 def write_notebook(path: Path, cells: Sequence[str], metadata: Mapping[str, Any] | None = None) -> None:

@@ -340,6 +340,7 @@ class TestTheOutput:
         assert html.count(">◆<") == sum(one.clear for one in found.comparisons)
         assert html.count(">○<") == sum(not one.clear for one in found.comparisons)
         assert "<i>" not in html
+        assert "></th>" not in html
         assert "&lt;i&gt;ink" in html
         assert not re.search("<script|<style|<svg|background", html)
         for one in found.comparisons:

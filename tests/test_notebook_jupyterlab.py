@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from lab import PATIENCE, write_notebook
+from lab import PATIENCE, violations, write_notebook
 
 LOAD = "%load_ext imagegen_magic"
 
@@ -188,6 +188,48 @@ def test_words_are_readable_in_both_themes(lab, gateway):
             notebook.change_theme(theme)
             notebook.until(lambda: area.locator("strong").evaluate(CONTRAST) > 4.5, f"a readable difference, {theme}")
             notebook.until(lambda: caption.evaluate(CONTRAST) > 4.5, f"a readable caption, {theme}")
+
+
+GALLERY = "%%imagegen -p evolink -q low --size 3:2 -n 4 -o foxes\nFour foxes in the snow"
+SWEEP = "%%imagegen --yes -p evolink --size 3:2 --sweep style=oil,ink --sweep quality=low,medium -o study\nA {{style}} fox in the snow"
+ABOUT = """
+for line in (f"compare {foxes[0].id} {foxes[1].id}", "history", "cost", "models", "doctor", "score study sharpness",
+             "effects study sharpness", "scores study"):
+    get_ipython().run_line_magic("imagegen", line)
+"""
+TOO_WIDE = """area => [...area.querySelectorAll("*")].filter(node => {
+  for (let box = node.parentElement; area.contains(box); box = box.parentElement)
+    if (box !== area && getComputedStyle(box).overflowX === "auto") return false;  // it is scrolled within its output
+  return node.getBoundingClientRect().right > area.getBoundingClientRect().right + 1;
+}).map(node => node.outerHTML.slice(0, 200))"""
+
+
+@pytest.mark.timeout(400)
+def test_outputs_are_compact_and_accessible(lab):
+    """Four pictures fit on a screen and on a narrow page; axe finds nothing in any output; an untrusted notebook has the pictures."""
+    with opened(lab, GALLERY, SWEEP, ABOUT, name="compact.ipynb") as notebook:
+        page, pictures = notebook.page, notebook.output_area(1).locator("img")
+        for cell in (1, 2, 3):
+            notebook.run(cell)
+        wait_for_images(notebook, 1, 4)
+        assert notebook.output_area(1).bounding_box()["height"] <= 520
+        alternatives = [f"Four foxes in the snow ({number} of 4)" for number in (1, 2, 3, 4)]
+        assert pictures.evaluate_all("all => all.map(img => img.alt)") == alternatives
+        page.set_viewport_size({"width": 1100, "height": 6000})  # JupyterLab draws only the cells in view
+        for theme in THEMES:
+            notebook.change_theme(theme)
+            assert violations(page, ".jp-OutputArea-output") == [], theme
+        page.set_viewport_size({"width": 400, "height": 6000})
+        page.wait_for_function("innerWidth === 400")
+        for cell in (1, 2, 3):
+            notebook.until(lambda cell=cell: notebook.output_area(cell).evaluate(TOO_WIDE) == [], f"the outputs of cell {cell} to fit")
+        notebook.save()
+        saved = notebook.path.read_text(encoding="utf-8")
+        notebook.path.write_text(saved.replace("foxes[0].id", "foxes[0] .id", 1), encoding="utf-8")  # its signature no longer matches
+        notebook.reopen(kernel=False)
+        assert page.evaluate("() => jupyterapp.shell.currentWidget.content.widgets[1].model.trusted") is False
+        wait_for_images(notebook, 1, 4)
+        assert pictures.evaluate_all("all => all.map(img => img.alt)") == alternatives
 
 
 PRICES = """

@@ -21,6 +21,7 @@ _MAX_LINES = 120  # of the plain text in a notebook
 _WIDTH = 260  # pixels of a bar's scale
 _FONT = "font-family:var(--jp-ui-font-family,sans-serif);font-size:var(--jp-ui-font-size1,13px);line-height:1.5"
 _CELL = "text-align:left;padding:3px 12px 3px 0;border:0;border-bottom:1px solid var(--jp-border-color2,#8884)"
+_HEADS = "value", "difference", "interval", "result"
 _NOTE = "margin:2px 0;color:var(--jp-ui-font-color2,inherit)"
 _PLAIN = "mathjax_ignore tex2jax_ignore"
 _LEGEND = (
@@ -134,7 +135,7 @@ def _score_html(score: ScoreEffects, drawn: Sequence[Comparison]) -> str:
     scale = _scale(drawn)
     for title, comparisons in _tables(drawn):
         rows = "".join(_row(one, scale) for one in comparisons)
-        heads = "".join(f'<th scope="col" style="{_CELL};font-weight:600">{words}</th>' for words in ("value", "difference", "", "result"))
+        heads = "".join(f'<th scope="col" style="{_CELL};font-weight:600">{words}</th>' for words in _HEADS)
         caption = f'<caption style="text-align:left;padding:4px 0;color:inherit">{escape(title)}</caption>'
         table = "border-collapse:collapse;margin:0 0 8px"
         parts.append(f'<table style="{table}">{caption}<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>')
