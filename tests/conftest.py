@@ -8,7 +8,7 @@ import signal
 
 import hypothesis
 import pytest
-from quick_sandbox import quicken
+from quick_sandbox import quicken, unquicken
 from resets import OURS, reset_engine
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs with interrupts ignored
@@ -46,8 +46,10 @@ _folders = itertools.count(1)
 
 @pytest.fixture
 def tmp_path(tmp_path_factory):
-    """A new folder; pytest's own fixture reads the folders of all earlier tests to find a number."""
-    return tmp_path_factory.mktemp(f"test-{next(_folders)}", numbered=False)
+    """A new folder; pytest's own fixture reads the folders of all earlier tests to find a number, and resolves each path."""
+    folder = tmp_path_factory.getbasetemp() / f"test-{next(_folders)}"
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 SHARED_LABS = (  # files that use one JupyterLab after another; to start it takes a processor 20 s, so two processes have one
@@ -70,14 +72,12 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 @pytest.fixture(autouse=True)
-def own_world(tmp_path, monkeypatch, request):
+def own_world(tmp_path, monkeypatch):
     """Give each test an empty environment, home and working folder of its own, a fresh engine, and a quick sandbox."""
-    for name in list(os.environ):
-        if OURS.match(name):
-            monkeypatch.delenv(name)
+    for name in filter(OURS.match, list(os.environ)):
+        monkeypatch.delenv(name)
     monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path / "home"))
-    if "real_sandbox" not in request.fixturenames:
-        quicken(monkeypatch)
+    quicken(monkeypatch)
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -86,8 +86,9 @@ def own_world(tmp_path, monkeypatch, request):
 
 
 @pytest.fixture
-def real_sandbox():
+def real_sandbox(monkeypatch):
     """The sandbox as it is delivered: it draws for the eye, and its tasks take a second."""
+    unquicken(monkeypatch)
 
 
 @pytest.fixture(scope="session")
