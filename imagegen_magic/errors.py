@@ -2,24 +2,24 @@
 
     ImageGenError
     ├── UnsupportedOption       the model cannot do what was requested; nothing was sent
-    ├── MissingKey              no key for this gateway
-    ├── UnknownProvider         no gateway or model of that name
+    ├── MissingKey              no key for this service
+    ├── UnknownProvider         no service or model of that name
     ├── BudgetExceeded          the request would exceed a budget; nothing was sent
     ├── LedgerError             the ledger cannot be read or written
-    ├── GatewayUnreachable      no connection to the gateway
-    ├── APIError                the gateway answered with an error (status, code, request_id)
+    ├── GatewayUnreachable      no connection to the service
+    ├── APIError                the service answered with an error (status, code, request_id)
     │   ├── AuthenticationError
     │   ├── InsufficientBalance
     │   ├── RateLimited
     │   ├── NotFound
-    │   └── ReferenceUnreachable   the gateway could not fetch a reference or a mask
+    │   └── ReferenceUnreachable   the service could not fetch a reference or a mask
     ├── UploadFailed            a reference could not be uploaded; nothing was submitted
     ├── ContentRejected         moderation refused the request
-    ├── TaskFailed              the gateway accepted the task and failed at it
+    ├── TaskFailed              the service accepted the task and failed at it
     │   └── PictureMissing      the task is completed without a picture
-    ├── WaitingStopped          the wait was interrupted; the task continues at the gateway
+    ├── WaitingStopped          the wait was interrupted; the task continues at the service
     ├── TaskTimeout             the wait timed out; the task may still finish
-    ├── SubmissionUnknown       sent, and it is unknown whether the gateway accepted it
+    ├── SubmissionUnknown       sent, and it is unknown whether the service accepted it
     ├── DownloadError           the picture exists but could not be downloaded
     ├── SaveError               a picture cannot be written to disk
     ├── ReadError               a picture's file cannot be read
@@ -88,7 +88,7 @@ class ImageGenError(PortableError):
 
     `what` is the fact, without a full stop. `blame`, `charge`, `hint` and `retry` (whether the next step ends in repeating the request)
     default to those of the class; a `hint` without `retry` is complete. `rows` are tasks of the ledger that `%imagegen forget` gives up.
-    The texts are stored without the queries of addresses, because a gateway's message may contain signed ones.
+    The texts are stored without the queries of addresses, because a service's message may contain signed ones.
     """
 
     blame: Blame = "gateway"
@@ -269,14 +269,14 @@ def _shown(name: str, value: Any) -> str:
 
 
 class MissingKey(ImageGenError):
-    """No key is set for the chosen gateway."""
+    """No key is set for the chosen service."""
 
     blame: Blame = "you"
     charge: Charge = "no"
 
 
 class UnknownProvider(ImageGenError, LookupError):
-    """There is no gateway, or no model of it, with that name."""
+    """There is no service, or no model of it, with that name."""
 
     blame: Blame = "you"
     charge: Charge = "no"
@@ -314,7 +314,7 @@ class BudgetExceeded(ImageGenError):
 
 
 class GatewayUnreachable(ImageGenError):
-    """No connection to the gateway could be made, so it received nothing."""
+    """No connection to the service could be made, so it received nothing."""
 
     blame: Blame = "network"
     charge: Charge = "no"
@@ -323,10 +323,10 @@ class GatewayUnreachable(ImageGenError):
 
 
 class APIError(ImageGenError):
-    """The gateway answered with an error.
+    """The service answered with an error.
 
-    `status` is the HTTP status (0 for an error in a 200 envelope without one), `code` the gateway's own code, `request_id` its id
-    for support. `refused` is true if the gateway certainly did not accept the request.
+    `status` is the HTTP status (0 for an error in a 200 envelope without one), `code` the service's own code, `request_id` its id
+    for support. `refused` is true if the service certainly did not accept the request.
     """
 
     charge: Charge = "no"
@@ -353,7 +353,7 @@ class APIError(ImageGenError):
 
 
 class AuthenticationError(APIError):
-    """The gateway does not accept the key."""
+    """The service does not accept the key."""
 
     blame: Blame = "you"
     _default_hint = "check the key (%imagegen login NAME)"
@@ -363,7 +363,7 @@ class InsufficientBalance(APIError):
     """The account has too little money or credits."""
 
     blame: Blame = "you"
-    _default_hint = "top up the account at the gateway"
+    _default_hint = "top up the account at the service"
     _default_retry = True
 
 
@@ -376,11 +376,11 @@ class RateLimited(APIError):
 
 
 class NotFound(APIError):
-    """The gateway does not know this task, model or address."""
+    """The service does not know this task, model or address."""
 
 
 class ReferenceUnreachable(APIError):
-    """The gateway could not fetch a reference or a mask from its address."""
+    """The service could not fetch a reference or a mask from its address."""
 
     blame: Blame = "you"
     _default_hint = "give a public address, or the picture itself (a file or a variable), which is then uploaded"
@@ -403,24 +403,24 @@ class ContentRejected(ImageGenError):
 
 
 class TaskFailed(ImageGenError):
-    """The gateway accepted the task and could not finish it."""
+    """The service accepted the task and could not finish it."""
 
     _default_hint = "check the charge on the service's own page"
     _default_retry = True
 
 
 class PictureMissing(TaskFailed):
-    """The gateway reports the task as completed without a picture; it can still be resumed."""
+    """The service reports the task as completed without a picture; it can still be resumed."""
 
     _default_hint = "%imagegen resume asks again later, without paying again"
 
 
 class WaitingStopped(ImageGenError):
-    """The wait was interrupted; accepted tasks continue at the gateway."""
+    """The wait was interrupted; accepted tasks continue at the service."""
 
     blame: Blame = "you"
     charge: Charge = "yes"
-    _default_hint = "the task continues at the gateway; %imagegen resume collects it without paying again"
+    _default_hint = "the task continues at the service; %imagegen resume collects it without paying again"
 
 
 class TaskTimeout(ImageGenError, TimeoutError):
@@ -431,9 +431,9 @@ class TaskTimeout(ImageGenError, TimeoutError):
 
 
 class SubmissionUnknown(ImageGenError):
-    """The request was sent without a readable answer: it is unknown whether the gateway accepted it.
+    """The request was sent without a readable answer: it is unknown whether the service accepted it.
 
-    `final`: the gateway itself does not know, so it is not asked again.
+    `final`: the service itself does not know, so it is not asked again.
     """
 
     blame: Blame = "network"

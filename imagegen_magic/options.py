@@ -79,7 +79,7 @@ OPTIONS: tuple[Option, ...] = (
            parameter=True),
     Option("partials", "--partials 0-3", "first views while a picture is made, for models that have them; each is charged; default 0",
            readers.partials, parameter=True),
-    Option("callback_url", "--callback-url ADDRESS", "public https address the gateway calls when a task ends"),
+    Option("callback_url", "--callback-url ADDRESS", "public https address the service calls when a task ends"),
     Option("references", "--ref SOURCE",
            "reference picture: an address, a file (globs too), a variable, a picture of the history (@17); repeatable", spaces=True,
            repeat=True),
@@ -130,7 +130,7 @@ OPTIONS: tuple[Option, ...] = (
            readers.amount, "engine"),
     Option("drift_above", "0-1", "share of a mask's protected pixels above which a caption reports a change; default 0.02", readers.share,
            "notebook", default=0.02),
-    Option("uploader", "PACKAGE:FUNCTION", "your function (path) -> address, for gateways without an upload", readers.text, "engine"),
+    Option("uploader", "PACKAGE:FUNCTION", "your function (path) -> address, for services without an upload", readers.text, "engine"),
     Option("home", "DIR", "folder of the ledger; default: the user's data folder", readers.folder, "engine"),
 )
 # fmt: on

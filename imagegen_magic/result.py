@@ -107,7 +107,7 @@ STAGES: dict[Stage, StageInfo] = {
     "submitting": StageInfo("submitting", "submitting", False, False),
     "planned": StageInfo("waiting for its turn", "to come", False, False),
     "failed": StageInfo("failed", "failed", True, True),
-    "left": StageInfo("left to the gateway", "left", True, True),
+    "left": StageInfo("left to the service", "left", True, True),
 }
 """Every stage, in the order in which messages count them. `left`: the wait ended, and the task continues at the gateway."""
 

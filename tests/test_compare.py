@@ -60,7 +60,7 @@ def test_settings_that_differ():
     """By name, with a dash for a missing one; extra fields are spelt out."""
     (left,), (right,) = saved(size="1:1", extra={"seed": 1}), saved(provider="apimart", size="16:9", references=["a", "b"])
     assert comparison.setting_diff(comparison.settings(left), comparison.settings(right)) == [
-        ("gateway", "evolink (sandbox)", "apimart (sandbox)"),
+        ("service", "evolink (sandbox)", "apimart (sandbox)"),
         ("size", "1:1", "16:9"),
         ("extra", "seed=1", "–"),
         ("references", "–", "a, b"),

@@ -77,7 +77,7 @@ def test_models_shows_the_source(project):
         ('[tool.imagegen.providers.apimart.models."gpt-image-2-official"]\nsizes = {"1:1" = {"1k" = 1024}}', "pixels as text"),
         ('[tool.imagegen.providers.apimart.models."gpt-image-2-official"]\nsizes = {"1:1" = "1024x1024"}', "ratios with their tiers"),
         ('[tool.imagegen.providers.apimart.models."gpt-image-2-official"]\nsizes = ["1:1"]', "ratios with their tiers"),
-        ('[tool.imagegen.providers.apimart]\nlike = "evolink"\nbase_url = "https://x.example"', "name of a gateway that is built in"),
+        ('[tool.imagegen.providers.apimart]\nlike = "evolink"\nbase_url = "https://x.example"', "name of a service that is built in"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(project, text, what):

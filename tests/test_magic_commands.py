@@ -295,7 +295,7 @@ def test_jobs_lists_what_was_left_behind(shell):
     row = a_task_left_behind()
     shell.run("%imagegen jobs")
     text, html = shell.shown()[0], shell.shown("text/html")[0]
-    for words in (f"task {row}", "evolink (sandbox)", "a castle <i>left</i> behind", "at the gateway (task-1)"):
+    for words in (f"task {row}", "evolink (sandbox)", "a castle <i>left</i> behind", "at the service (task-1)"):
         assert words in text
     assert "<i>left" not in html
 

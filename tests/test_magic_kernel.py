@@ -137,7 +137,7 @@ def test_interrupt_stops_the_waiting_and_nothing_is_lost(kernel):
     assert "%imagegen resume collects the pictures" in error["traceback"][0]
     kernel.run(QUICK)
     before = kernel.run("%imagegen jobs").text
-    assert "at the gateway" in before
+    assert "at the service" in before
     again = kernel.run("%imagegen resume")
     assert again.status == "ok", again.text
     assert len(again.images) == 1
@@ -206,7 +206,7 @@ def test_keep_loop_can_be_interrupted(tmp_path):
         (error,) = [output for output in cell.outputs if output["output_type"] == "error"]
         assert error["ename"] == "Interrupted"
         assert value(kernel, "1 + 1") == 2
-        assert "at the gateway" in kernel.run("%imagegen jobs").text
+        assert "at the service" in kernel.run("%imagegen jobs").text
 
 
 def test_tab_in_a_kernel(kernel):

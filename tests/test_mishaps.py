@@ -406,7 +406,7 @@ def test_damage_found_while_a_job_runs_is_one_line(server, monkeypatch):
     ("status", "kind", "step"),
     [
         (401, AuthenticationError, "Check the key (%imagegen login NAME), then %imagegen resume collects the picture"),
-        (402, InsufficientBalance, "Top up the account at the gateway, then %imagegen resume collects the picture"),
+        (402, InsufficientBalance, "Top up the account at the service, then %imagegen resume collects the picture"),
         (403, APIError, "%imagegen resume"),
         (404, NotFound, "%imagegen resume polls it again"),
         (400, APIError, "%imagegen resume polls it again"),

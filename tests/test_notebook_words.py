@@ -62,7 +62,7 @@ def words(*events, now=112.0, tasks=1):
         ("waiting", {"since": -75.0}, "waiting 3 min 7 s"),
         ("fetching", {}, "fetching"),
         ("saved", {}, "saved"),
-        ("left", {}, "left to the gateway"),
+        ("left", {}, "left to the service"),
         ("failed", {"error": TaskFailed("out of ink")}, "failed: out of ink"),
         ("left", {"error": WaitingStopped("The waiting was stopped")}, "left: The waiting was stopped"),
     ],

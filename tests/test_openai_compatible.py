@@ -93,7 +93,7 @@ def test_the_plain_request_has_the_servers_own_defaults() -> None:
         {"prompt": "a red fox", "n": 1, "response_format": "b64_json"},
     )
     assert (made.price, made.pixels) == (Cost(), ())
-    assert made.warnings == ("size auto: the gateway chooses, so the pixels are not known before",)
+    assert made.warnings == ("size auto: the service chooses, so the pixels are not known before",)
     assert sent("openai") == {"prompt": "a red fox", "n": 1}
 
 

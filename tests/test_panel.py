@@ -116,7 +116,7 @@ def test_summary_shows_what_will_happen(kernel, opened):
     panel.set(panel.field("Number"), value=6)
     kernel.until(lambda: panel.shows("6 pictures in 2 tasks"), "the tasks")
     kernel.until(lambda: panel.shows("about $"), "the price")
-    panel.set(panel.field("Gateway"), index=[name for name, _ in _options(panel)].index("evolink"))
+    panel.set(panel.field("Service"), index=[name for name, _ in _options(panel)].index("evolink"))
     panel.set(panel.widget("RatioPicker"), value="1:3")
     panel.choose("Resolution", "2k")
     kernel.until(lambda: panel.shows("2k at 1:3 is smaller than 1k here: 688x2048 against 1024x3072"), "evolink's smaller 2K")
@@ -158,9 +158,9 @@ def test_no_balance_where_the_gateway_reports_none(kernel, opened):
 
     kernel.until(shown, "the button")
     for name in ("gccai", "xingchao"):
-        panel.set(panel.field("Gateway"), index=[label for label, _ in _options(panel)].index(name))
+        panel.set(panel.field("Service"), index=[label for label, _ in _options(panel)].index(name))
         kernel.until(lambda: not shown(), "no button")
-    panel.set(panel.field("Gateway"), index=[label for label, _ in _options(panel)].index("apimart"))
+    panel.set(panel.field("Service"), index=[label for label, _ in _options(panel)].index("apimart"))
     kernel.until(shown, "the button")
     panel.set(panel.field("Sandbox"), value=True)
     kernel.until(lambda: not shown(), "no button")
@@ -186,7 +186,7 @@ def test_what_the_page_refuses_is_sent_on_request(kernel, opened, gateway):
 
 
 def _options(panel):
-    labels = panel.state(panel.field("Gateway"))["_options_labels"]
+    labels = panel.state(panel.field("Service"))["_options_labels"]
     return [(label.lower(), label) for label in labels]
 
 

@@ -160,7 +160,7 @@ def test_balance_in_the_price_line(opened, gateway):
         panel.until(lambda: panel.button("Balance").is_visible(), "the button")
         assert scrolling(panel) == [], (theme, width)
         assert serious_violations(panel.page, ".imagegen-panel") == [], (theme, width)
-    panel.root.get_by_label("Gateway").select_option(label="GCCAI")
+    panel.root.get_by_label("Service", exact=True).select_option(label="GCCAI")
     panel.button("Balance").wait_for(state="hidden")
 
 
@@ -250,7 +250,7 @@ def test_by_keyboard_alone(opened, gateway):
     panel.prompt.focus()
     keyboard.type("Typed and never clicked")
     walked = list(itertools.islice(walk(panel), 14))
-    assert [name for name, _ in walked[:5]] == ["Generate", "Compare services", "Balance", "Gateway", "Model"]
+    assert [name for name, _ in walked[:5]] == ["Generate", "Compare services", "Balance", "Service", "Model"]
     assert [name for name, outlined in walked if not outlined] == []
     panel.root.get_by_role("radio", name="medium", exact=True).focus()
     keyboard.press("ArrowLeft")
@@ -258,7 +258,7 @@ def test_by_keyboard_alone(opened, gateway):
     panel.root.get_by_role("spinbutton", name="Number").focus()
     keyboard.press("ArrowUp")
     panel.notebook.wait_for_value("panel.request.n", 2)
-    panel.root.get_by_label("Gateway").focus()
+    panel.root.get_by_label("Service", exact=True).focus()
     for name in ("azure-openai", "apimart"):
         keyboard.press("ArrowUp")
         panel.notebook.wait_for_value("panel.provider", name)

@@ -1,5 +1,6 @@
 """Words of a private language stay out of code, messages and documents; the field's own terms take their place."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -53,3 +54,27 @@ def test_the_walk_finds_a_word():
         False,
     ]
     assert len(FILES) > 200
+
+
+OF_GATEWAYS = {  # messages that are about the four gateways, and about no other service
+    "notebook/commands/jobs.py": "%imagegen resume searches the gateway's list of tasks until ",
+    "options.py": "the first gateway with a key, else your answer to a question, else the sandbox",
+    "providers/gateways/openai.py": "-p azure-openai and the gateways have GPT Image models, each with a key of its own",
+}
+
+
+def _messages(path):
+    """Yield the texts of a module without its docstrings and without names of one word, which code compares."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in alone)
+    yield from (text for text in texts if isinstance(text, str) and (" " in text.strip() or text.istitle()))
+
+
+def test_a_message_names_a_gateway_only_where_no_other_service_is_meant():
+    """Every picture service is a service; four of them are gateways."""
+    package = PROJECT / "imagegen_magic"
+    found = ((path.relative_to(package).as_posix(), text) for path in sorted(package.rglob("*.py")) for text in _messages(path))
+    named = [(name, text) for name, text in found if re.search("gateway", text, re.IGNORECASE) and "old_errors" not in name]
+    assert [(name, text) for name, text in named if OF_GATEWAYS.get(name, "-") not in text] == []
+    assert {name for name, _ in named} == set(OF_GATEWAYS)

@@ -103,7 +103,7 @@ def test_a_helpers_file_beside_the_gateways_is_no_gateway(folder: Path, capsys: 
         folder.joinpath(f"{name}.py").write_text(content)
     assert not {*HELPERS, "another"} & set(registry.BUILT_IN)
     assert [provider.name for provider in registry.all_providers()] == list(registry.BUILT_IN)
-    with pytest.raises(UnknownProvider, match="No gateway is called 'sundries'"):
+    with pytest.raises(UnknownProvider, match="No service is called 'sundries'"):
         registry.get_provider("sundries")
     with a_shell() as shell:
         for command in ("providers", "models", "doctor"):
@@ -124,7 +124,7 @@ def test_a_file_beside_the_gateways_that_is_broken_is_warned_of(folder: Path) ->
     usual = registry.BUILT_IN
     _read_again()
     folder.joinpath("broken.py").write_text("raise ValueError('half done')\n")
-    with pytest.warns(RuntimeWarning, match="broken.py beside the gateways cannot be imported .ValueError: half done"):
+    with pytest.warns(RuntimeWarning, match="broken.py beside the services cannot be imported .ValueError: half done"):
         assert registry.provider_names() == usual
 
 
@@ -137,7 +137,7 @@ def test_an_unknown_name_is_answered_with_the_closest() -> None:
     """The error names what was probably meant, and all there are."""
     with pytest.raises(UnknownProvider, match=r"Did you mean evolink; there are apimart, .*xingchao, myreseller"):
         registry.get_provider("evolnk", {"myreseller": RESELLER})
-    with pytest.raises(UnknownProvider, match=r"No gateway is called 'qqq'. Nothing was charged. There are apimart"):
+    with pytest.raises(UnknownProvider, match=r"No service is called 'qqq'. Nothing was charged. There are apimart"):
         registry.get_provider("qqq")
 
 
@@ -182,7 +182,7 @@ def test_configured_gateway_are_listed_with_the_others() -> None:
     ("name", "table", "words"),
     [
         ("mine", {"base_url": "https://api.example.com"}, "does not say whose dialect"),
-        ("mine", {**RESELLER, "like": "apimrt"}, "is like 'apimrt', which is no gateway.*Did you mean apimart"),
+        ("mine", {**RESELLER, "like": "apimrt"}, "is like 'apimrt', which is no service.*Did you mean apimart"),
         ("mine", {"like": "apimart"}, "has no base_url"),
         ("mine", {**RESELLER, "base_url": " "}, "has no base_url"),
         ("mine", {**RESELLER, "base_url": "http://api.example.com"}, "no plain https address"),

@@ -704,9 +704,9 @@ def test_the_sandbox_never_calls_the_users_uploader(uploader):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ("'http://pictures.example.com/a.png'", "http://pictures.example.com/a.png', which no gateway can fetch"),
-        ("'https://10.0.0.1/a.png'", "which no gateway can fetch"),
-        ("'https://localhost/a.png'", "which no gateway can fetch"),
+        ("'http://pictures.example.com/a.png'", "http://pictures.example.com/a.png', which no service can fetch"),
+        ("'https://10.0.0.1/a.png'", "which no service can fetch"),
+        ("'https://localhost/a.png'", "which no service can fetch"),
         ("None", "answered None"),
         ("b'https://x.example/a.png'", "answered 23 bytes"),
         ("1 / 0", "failed: ZeroDivisionError: division by zero"),

@@ -288,7 +288,7 @@ async def _why_nothing_to_collect(settings: Settings, row: int) -> str:
     if not tasks:
         return f"There is no task {row}"
     if tasks[0].task_id is None:
-        return f"Task {row} has no id at its gateway, so nothing can be collected"
+        return f"Task {row} has no id at its service, so nothing can be collected"
     if tasks[0].state == "saved":
         return f"All pictures of task {row} are saved"
     return f"Task {row} is running: this kernel or another one waits for it"

@@ -206,7 +206,7 @@ def holds_key(place: str) -> UnsupportedOption:
         option=place,
         value="[key]",
         hint="take it out of the cell, which is saved with the notebook, and give it by %imagegen login NAME or in the "
-        "environment; if others could see it, make a new one at the gateway",
+        "environment; if others could see it, make a new one at the service",
     )
 
 

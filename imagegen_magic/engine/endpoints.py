@@ -167,7 +167,7 @@ def _address_problem(url: str) -> str:
     if not valid:
         return "is no address"
     if "@" in parts.netloc:
-        return "holds a user name or a password, which no gateway is sent"
+        return "holds a user name or a password, which no service is sent"
     refused = urls.zone_of(host) is urls.Zone.REFUSED
     return "is a link-local, metadata or reserved address, from which no picture is fetched" if refused else ""
 
@@ -193,7 +193,7 @@ def select_endpoint(
         capable.sort(key=lambda each: (not each.chosen_by_key, each.model(model).added))  # the gateway that had it first stays the default
     if not capable:
         _refuse_wrongly_configured(settings)
-        raise UnknownProvider(f"No gateway has a model {model!r}", hint="%imagegen models shows all of them")
+        raise UnknownProvider(f"No service has a model {model!r}", hint="%imagegen models shows all of them")
     keyed = None if sandbox else next((each for each in (*capable, *providers) if each.chosen_by_key and has_key(each, settings)), None)
     if not sandbox and (keyed is None or keyed.name not in registry.BUILT_IN):
         _refuse_wrongly_configured(settings)
@@ -224,7 +224,7 @@ def _sandbox_note(default: Provider, first: Provider, others: Sequence[Provider]
             f"or choose it for all cells with %imagegen config provider={others[0].name}."
         )
     return (
-        f"No gateway has a key yet, so the sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "
+        f"No service has a key yet, so the sandbox drew this, speaking as {default.name}: nothing is sent and nothing is charged. "
         f"For real pictures set {first.key_variable}, or %imagegen login NAME; %imagegen providers lists them."
     )
 
@@ -242,7 +242,7 @@ def _has(provider: Provider, model: str) -> bool:
 def _no_key(model: str, capable: Sequence[Provider]) -> MissingKey:
     variables = " or ".join(each.key_variable for each in capable)
     return MissingKey(
-        f"No key is set for a gateway that has {model} ({', '.join(each.title for each in capable)})",
+        f"No key is set for a service that has {model} ({', '.join(each.title for each in capable)})",
         hint=f"set {variables} in the environment, or %imagegen login {capable[0].name}, or add --sandbox to try it without a key",
     )
 
@@ -273,6 +273,6 @@ def _dialect(provider: Provider) -> str:
             option="sandbox",
             value=provider.name,
             allowed=sorted(registry.BUILT_IN),
-            hint="leave --sandbox out, or choose another gateway",
+            hint="leave --sandbox out, or choose another service",
         )
     return dialect

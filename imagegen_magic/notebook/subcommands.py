@@ -73,7 +73,7 @@ COMMANDS: tuple[Command, ...] = (
             least=1),
     Command("cost", "spending.cost", "[--since 7d] [--by model]",
             "what was spent: measured, calculated, reserved, estimated, unknown; each currency by itself", valued=("--since", "--by")),
-    Command("balance", "spending.balance", "[NAME]", "what the account has at a gateway, in its own unit", 1, may_be_prompt=True),
+    Command("balance", "spending.balance", "[NAME]", "what the account has at a service, in its own unit", 1, may_be_prompt=True),
     Command("conformance", "conformance.report", "[--by model|provider|quality] [--since 30d]",
             "how often each service and model delivered what was requested, how fast, and at which price", valued=("--by", "--since"),
             may_be_prompt=True),

@@ -260,7 +260,7 @@ def _accepted_references(provider: Provider, request: ImageRequest) -> tuple[str
 def _sandbox_references(request: ImageRequest) -> list[Problem]:
     """Return the problem of references that only the sandbox in this process can fetch."""
     kept = tuple(each for each in request.references if not str(each).startswith(f"https://{SANDBOX_HOST}/"))
-    text = "A gateway cannot fetch a picture of the sandbox: it has no address on the internet"
+    text = "A service cannot fetch a picture of the sandbox: it has no address on the internet"
     return [] if kept == request.references else [Problem("references", text, kept)]
 
 

@@ -27,7 +27,7 @@ class WrongCorrection(PortableError, ValueError):
 def corrected(provider: Provider, settings: Mapping[str, Any], checked: str) -> Provider:
     """Return a gateway with corrections; `checked` is the ISO date of the file. Raises WrongCorrection."""
     if strange := sorted(set(settings) - set(KEYS)):
-        raise WrongCorrection(f"has unknown keys {', '.join(strange)}", f"a gateway that is built in takes {' and '.join(KEYS)}")
+        raise WrongCorrection(f"has unknown keys {', '.join(strange)}", f"a service that is built in takes {' and '.join(KEYS)}")
     idempotency = settings.get("idempotency", provider.idempotency)
     if not isinstance(idempotency, bool):
         raise WrongCorrection("has an idempotency that is neither true nor false", "write true or false, without quotes")
@@ -35,7 +35,7 @@ def corrected(provider: Provider, settings: Mapping[str, Any], checked: str) -> 
     known = {model.name: model for model in provider.models}
     if not isinstance(tables, Mapping) or (missing := sorted(set(tables) - set(known))):
         names = f": {', '.join(missing)}" if isinstance(tables, Mapping) else ""
-        raise WrongCorrection(f"corrects models that the gateway does not have{names}", f"it has {', '.join(known)}")
+        raise WrongCorrection(f"corrects models that the service does not have{names}", f"it has {', '.join(known)}")
     models = tuple(_model(known[name], tables[name], checked) if name in tables else model for name, model in known.items())
     about = {"models": models, "idempotency": idempotency, "__doc__": type(provider).__doc__, "__module__": type(provider).__module__}
     made: type[Provider] = type(type(provider).__name__, (type(provider),), about)

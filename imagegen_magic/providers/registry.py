@@ -66,7 +66,7 @@ def _gateway_in(name: str) -> Provider | None:
     try:
         module = importlib.import_module(f"{gateways.__name__}.{name}")
     except Exception as error:  # a file that a user added may raise anything; the other gateways work without it
-        warnings.warn(f"{name}.py beside the gateways cannot be imported ({type(error).__name__}: {error})", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"{name}.py beside the services cannot be imported ({type(error).__name__}: {error})", RuntimeWarning, stacklevel=3)
         return None
     found = (each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Provider))
     return next((each() for each in found if str(vars(each).get("name", "")).replace("-", "_") == name), None)
@@ -140,7 +140,7 @@ def get_provider(name: str, tables: Tables = {}) -> Provider:  # noqa: B006  # n
     names = provider_names(tables)
     close = difflib.get_close_matches(wanted, names, 2, 0.5)
     hint = f"did you mean {' or '.join(close)}; " if close else ""
-    raise UnknownProvider(f"No gateway is called {wanted[:80]!r}", hint=f"{hint}there are {', '.join(names)}")
+    raise UnknownProvider(f"No service is called {wanted[:80]!r}", hint=f"{hint}there are {', '.join(names)}")
 
 
 def all_providers(tables: Tables = {}) -> tuple[Provider, ...]:  # noqa: B006  # never written to
@@ -216,7 +216,7 @@ def _corrected(where: str, name: str, table: object) -> Provider:
     """Return a built-in gateway with the user's corrections."""
     step = f"choose another name, or set {name.upper()}_BASE_URL to move {name}"
     if not isinstance(table, Mapping) or "like" in table or "base_url" in table:
-        raise _bad(where, "has the name of a gateway that is built in", step)
+        raise _bad(where, "has the name of a service that is built in", step)
     try:
         return corrected(_built_in()[name.lower()], table, "")
     except WrongCorrection as error:
@@ -248,13 +248,13 @@ def _parent(where: str, table: Mapping[str, str]) -> Provider:
     try:
         return get_provider(like)
     except UnknownProvider as error:
-        raise _bad(where, f"is like {like!r}, which is no gateway", error.hint) from None
+        raise _bad(where, f"is like {like!r}, which is no service", error.hint) from None
 
 
 def _base_url(where: str, table: Mapping[str, str]) -> str:
     address = table.get("base_url", "").strip().rstrip("/")
     if not address:
-        raise _bad(where, "has no base_url", "give it the gateway's https address")
+        raise _bad(where, "has no base_url", "give it the service's https address")
     if _plain_address(address) is None:
         raise _bad(where, "has a base_url that is no plain https address", "give it like https://api.example.com")
     return address
@@ -302,5 +302,5 @@ def _load(entry: EntryPoint) -> Provider:
 
 def _broken(entry: EntryPoint, why: str) -> UnknownProvider:
     return UnknownProvider(
-        f"The gateway {entry.name!r} is registered by {entry.value} but cannot be used: {why}", hint="update or remove that package"
+        f"The service {entry.name!r} is registered by {entry.value} but cannot be used: {why}", hint="update or remove that package"
     )

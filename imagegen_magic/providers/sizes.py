@@ -179,7 +179,7 @@ def warnings(model: Model, request: ImageRequest) -> Iterator[str]:
     if model.retired:
         yield f"{model.name} ends upstream on {model.retired}: from then on the service may refuse it or answer with another model"
     if size == "auto":
-        yield "size auto: the gateway chooses, so the pixels are not known before"
+        yield "size auto: the service chooses, so the pixels are not known before"
     if size not in model.sizes:
         return
     if not model.pixels_documented:

@@ -336,7 +336,7 @@ class Sandbox:
         """Show what this is, and the base URLs."""
         origin = origin_of(request)
         base_urls = {name: f"{origin}/{name}{in_file(name).version_segment}" for name in DIALECTS}
-        return JSONResponse({"what": "imagegen_magic's sandbox: no gateway, no AI, no cost", "base_urls": base_urls})
+        return JSONResponse({"what": "imagegen_magic's sandbox: no service, no AI, no cost", "base_urls": base_urls})
 
 
 async def _no_such_path(request: Request, error: Exception) -> Response:

@@ -65,9 +65,9 @@ def settings(image: GeneratedImage) -> dict[str, str]:
     """Return the settings of an image except its prompt, as text, by name."""
     options = {name: value for name, value in image.request.asked().items() if name not in ("prompt", "model")}
     options |= {**options.pop("parameters", {}), **({} if image.seed is None else {"seed": image.seed})}
-    gateway = gateway_name(image.provider, image.sandbox)
+    service = gateway_name(image.provider, image.sandbox)
     pixels = f"{image.width}×{image.height}"
-    return {"gateway": gateway, "model": image.model, **as_texts(options), "pixels": pixels, "cost": str(image.cost)}
+    return {"service": service, "model": image.model, **as_texts(options), "pixels": pixels, "cost": str(image.cost)}
 
 
 def as_texts(options: Mapping[str, Any]) -> dict[str, str]:

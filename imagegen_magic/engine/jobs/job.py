@@ -369,7 +369,7 @@ def _stopped(accepted: int, unanswered: int = 0, cancelled: int = 0) -> WaitingS
         what = f"The waiting was stopped; {pluralize(cancelled, 'task')} had not begun and {_was(cancelled)} cancelled at the service"
         return WaitingStopped(what, charge="no", hint="", retry=True)
     if unanswered:
-        more = f", and {pluralize(accepted, 'task')} at the gateway" if accepted else ""
+        more = f", and {pluralize(accepted, 'task')} at the service" if accepted else ""
         return WaitingStopped(
             f"The waiting was stopped with {pluralize(unanswered, 'submission')} on the wire without an answer yet{more}",
             charge="unknown",

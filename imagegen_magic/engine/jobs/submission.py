@@ -27,7 +27,7 @@ _Error = TypeVar("_Error", bound=ImageGenError)
 _COLLECT = "then %imagegen resume collects the picture, without paying again"
 _STEPS: tuple[tuple[type[ImageGenError], str], ...] = (
     (AuthenticationError, f"check the key (%imagegen login NAME), {_COLLECT}"),
-    (InsufficientBalance, f"top up the account at the gateway, {_COLLECT}"),
+    (InsufficientBalance, f"top up the account at the service, {_COLLECT}"),
     (PictureMissing, "%imagegen resume polls it again later, without paying again"),
     (ImageGenError, "%imagegen resume polls it again, without paying again; if this stays so, ask the service's support"),
 )

@@ -135,7 +135,7 @@ def _no_route(gateway: Endpoint, picture: LocalImage, settings: Settings) -> Uns
         config = '%config ImageGenMagics.uploader = "package:function"'
         step = f"name a function of yours that puts a file where the service can fetch it, {config} with (path) -> address"
     able = ", ".join(sorted(each.name for each in endpoints.known(settings) if each.upload and each.name != provider.name))
-    step += f"; or give an https address, or an earlier result whose address is still valid, or choose a gateway that takes files ({able})"
+    step += f"; or give an https address, or an earlier result whose address is still valid, or choose a service that takes files ({able})"
     return UnsupportedOption(what, option="references", value=picture.name, hint=step)
 
 

@@ -208,7 +208,7 @@ def _by_uploader(name: str, path: Path) -> Uploaded:
     parts = urls.split(url)
     if parts is None or parts.scheme != "https" or not urls.is_public(parts.hostname or ""):
         step = "let it return a public https address"
-        raise UploadFailed(f"Your uploader {name} answered {shown(url)}, which no gateway can fetch", blame="you", hint=step)
+        raise UploadFailed(f"Your uploader {name} answered {shown(url)}, which no service can fetch", blame="you", hint=step)
     return Uploaded(str(url), CLOCK.time() + _UPLOADER_LIFETIME)
 
 

@@ -145,7 +145,7 @@ def _of_file(settings: Settings, word: str) -> SelectedImage:
     except LookupError:
         return SelectedImage(path.name, data)
     requested = {name: value for name, value in found.request.asked().items() if name != "prompt"}
-    known = {"gateway": gateway_name(found.provider, found.sandbox), **comparison.as_texts(requested)}
+    known = {"service": gateway_name(found.provider, found.sandbox), **comparison.as_texts(requested)}
     return SelectedImage(path.name, data, found.request.prompt, known)
 
 

@@ -63,7 +63,7 @@ def _findings(context: NotebookContext, network: bool) -> Iterator[Finding]:
         "fonts of grids": _fonts,
         "model data": _pages,
         "unreadable": _unreadable,
-        "gateways": partial(_gateways, network=network),
+        "services": partial(_gateways, network=network),
     }
     for name, find in checks.items():
         try:
@@ -170,7 +170,7 @@ def _gateways(settings: Settings, network: bool) -> Iterator[Finding]:
 def _default_gateway(settings: Settings) -> Iterator[Finding]:
     """Yield which gateway a cell without -p uses, and what is wrong with the configured gateways, each problem once."""
     errors = {error.what: error for error in registry.config_errors(settings.provider_tables).values()}
-    yield from (("gateways", error.what, error.hint) for error in errors.values())
+    yield from (("services", error.what, error.hint) for error in errors.values())
     try:
         gateway = endpoints.select_endpoint(settings)
     except ImageGenError as error:

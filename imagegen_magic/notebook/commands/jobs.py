@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _OPEN = {
     "planned": "queued",
     "submitting": "being submitted",
-    "submitted": "at the gateway",
+    "submitted": "at the service",
     "made": "finished, not downloaded yet",
     "unknown": "sent, but it is unknown whether the service accepted it",
 }
@@ -70,7 +70,7 @@ def _started(start: Callable[[], Job]) -> Job:
         return start()
     except KeyboardInterrupt:
         raise Interrupted(
-            "nothing was collected yet. The gateways keep what they made: %imagegen resume collects it without paying again."
+            "nothing was collected yet. The services keep what they made: %imagegen resume collects it without paying again."
         ) from None
 
 

@@ -26,7 +26,7 @@ class Form:
     """Gateway, model, and every option of the chosen model; `draw` shows the state."""
 
     def __init__(self, on_change: OnChange) -> None:
-        self.gateway = controls.field(ipywidgets.Dropdown, "Gateway", "grow", "provider", on_change)
+        self.gateway = controls.field(ipywidgets.Dropdown, "Service", "grow", "provider", on_change)
         self.model = controls.field(ipywidgets.Dropdown, "Model", "grow", "model", on_change)
         self.sandbox = controls.observed(
             ipywidgets.Checkbox(description="Sandbox: drawn here, no key, no cost", indent=False), "sandbox", on_change

@@ -54,7 +54,7 @@ class View:
         self.form = Form(events.option_changed)
         self._prompt = controls.observed(Prompt(events.generate_clicked), "prompt", events.option_changed)
         self._summary, self._problems, self._message = (controls.html() for _ in range(3))
-        self._balance = controls.button(_BALANCE, events.balance_clicked, tooltip="Ask the gateway what the account has; costs nothing")
+        self._balance = controls.button(_BALANCE, events.balance_clicked, tooltip="Ask the service what the account has; costs nothing")
         self._balance.add_class("imagegen-small")
         self._compare = controls.button("Compare services", events.compare_clicked, tooltip=_COMPARE)
         self._compare.add_class("imagegen-small")

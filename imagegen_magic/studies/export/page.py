@@ -199,7 +199,7 @@ def _prompt(prompt: str) -> str:
 def _facts(item: ExportItem, common: Mapping[str, str]) -> str:
     image = item.image
     facts = [
-        ("gateway", gateway_name(f"{image.provider} {image.model}", image.sandbox)),
+        ("service", gateway_name(f"{image.provider} {image.model}", image.sandbox)),
         *((name, value) for name, value in _options(item).items() if name not in common),
         ("took", "" if image.seconds is None else f"{image.seconds:.1f} s"),
         ("cost", str(image.cost)),
