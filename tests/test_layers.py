@@ -308,6 +308,13 @@ def test_a_gateway_is_a_file_in_the_folder() -> None:
             assert [text for text in _texts(tree_of(module)) if text in gateways] == []
 
 
+def test_a_service_fits_on_a_few_screens() -> None:
+    """A service of any interface is a file of at most 130 lines; what several share, and data of models, stand beside it."""
+    folder = Path(registry.__file__).parent / "gateways"
+    own_interface = [each for each in folder.glob("*.py") if not each.stem.endswith("_models") and each.stem not in GATEWAYS]
+    assert {each.name for each in own_interface if len(each.read_text(encoding="utf-8").splitlines()) > 130} == set()
+
+
 def test_the_tests_have_one_table_of_gateways() -> None:
     """A list of all gateways stands in tests/gateway_table.py, from the registry; by hand only where a page or a release is quoted."""
     by_hand = {"provider_pages.py", "released.py", "test_provider_tables.py", "test_registry.py", "test_wire_truth.py"}

@@ -59,7 +59,7 @@ def test_the_walk_finds_a_word():
 OF_GATEWAYS = {  # messages that are about the four gateways, and about no other service
     "notebook/commands/jobs.py": "%imagegen resume searches the gateway's list of tasks until ",
     "options.py": "the first gateway with a key, else your answer to a question, else the sandbox",
-    "providers/gateways/openai.py": "-p azure-openai and the gateways have GPT Image models, each with a key of its own",
+    "providers/gateways/openai_models.py": "-p azure-openai and the gateways have GPT Image models, each with a key of its own",
 }
 
 

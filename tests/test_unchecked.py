@@ -15,8 +15,8 @@ from imagegen_magic import GeneratedImage, generate, run, sweep
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
 from imagegen_magic.errors import BudgetExceeded, UnsupportedOption
-from imagegen_magic.providers.base import Plan
-from imagegen_magic.providers.registry import get_provider
+from imagegen_magic.providers.base import Plan, Provider
+from imagegen_magic.providers.registry import all_providers, get_provider, templates
 from imagegen_magic.request import ImageRequest
 
 A = "https://pictures.example.com/a.png"
@@ -53,6 +53,33 @@ def test_what_the_page_refuses_goes_out(provider: str, options: dict[str, Any], 
     (warning,) = [line for line in made.warnings if line.startswith("not checked")]
     assert model.checked in warning
     assert model.document in warning
+
+
+REQUESTED = {
+    **{"callback_url": "https://hooks.example.com/x", "moderation": "low", "background": "transparent", "output_format": "avif"},
+    **{"quality": "ultra", "resolution": "2k"},
+}
+UNLISTED = {"azure-openai": "mine", "openrouter": "a/b", "fal": "a/b", "replicate": "a/b"}
+SERVICES = [(each, None) for each in (*all_providers(), *templates())] + [(get_provider(name), model) for name, model in UNLISTED.items()]
+
+
+@pytest.mark.parametrize("option", REQUESTED)
+@pytest.mark.parametrize("unchecked", [True, None])
+@pytest.mark.parametrize(("provider", "model"), SERVICES, ids=lambda each: getattr(each, "name", str(each)))
+def test_an_option_goes_out_or_is_refused(provider: Provider, model: str | None, unchecked: bool | None, option: str) -> None:
+    """At every service: what is not checked is never left out in silence."""
+    common: dict[str, Any] = {"model": model, "unchecked": unchecked}
+    options: dict[str, Any] = {option: REQUESTED[option]}
+    without = provider.plan(ImageRequest("a fox", **common))
+    try:
+        found = provider.plan(ImageRequest("a fox", **common, **options))
+    except UnsupportedOption:
+        return
+    assert _body(found) != _body(without)
+
+
+def _body(made: Plan) -> tuple[Any, Any]:
+    return made.calls[0].json, made.calls[0].form
 
 
 @pytest.mark.parametrize(

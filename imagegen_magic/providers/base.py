@@ -124,6 +124,10 @@ class Provider:
     submit_path: ClassVar[str] = "/v1/images/generations"
     task_path: ClassVar[str] = "/v1/tasks/{}"
     batch_path: ClassVar[str] = "/v1/tasks/batch"
+    cancel_path: ClassVar[str] = ""  # of one task; "": it cancels none
+    cancel_method: ClassVar[str] = "POST"
+    cancel_outcomes: ClassVar[Mapping[str, str]] = {}  # status of the answer to a cancellation -> what `read_cancel` returns
+    task_id_marks: ClassVar[str] = ""  # characters of a task's id that its paths have as they are
     field_names: ClassVar[Mapping[str, str]] = _FIELD_NAMES
     key_header: ClassVar[tuple[str, str]] = ("Authorization", "Bearer {}")  # name and value of the header with the key
     needs_key: ClassVar[bool] = True
@@ -195,6 +199,8 @@ class Provider:
         images_per_call = (per_call,) * full_calls + ((rest,) if rest else ())
         calls = [self.submission(each, n) for each, n in zip(_counted(model, resolved, images_per_call), images_per_call, strict=True)]
         validation.check_extra(f"{self.name} {model.name}", request.extra.items(), self._reserved(calls[0]))
+        if unchecked or not model.strict:
+            self._refuse_unsent(request, resolved, calls[0], images_per_call[0])
         pixels = sizes.expected_pixels(model, resolved)
         priced = replace(resolved, references=request.references, mask=request.mask)  # the images themselves, not their placeholders
         price = _own_price(model, resolved) or self.price(priced, pixels[0] if pixels else _likely_pixels(model, resolved))
@@ -231,6 +237,16 @@ class Provider:
         unchecked += tuple(f"not checked: {option_text(name, value)} ({model.source})" for name, value in undeclared.items())
         values = parameters.check(who, model.parameters, request.parameters, strict=strict)
         return replace(resolved, parameters=values), model, unchecked
+
+    def _refuse_unsent(self, request: ImageRequest, resolved: ImageRequest, call: Call, n: int) -> None:
+        """Raise UnsupportedOption for an option that was requested, is not checked, and changes nothing in what would be sent."""
+        carried = resolved.size if ":" in str(resolved.size) else None  # the pixels of a ratio carry its resolution
+        for option in validation.SENT_OPTIONS:
+            if getattr(request, option) is None or (option == "resolution" and carried):
+                continue
+            without: dict[str, Any] = {option: None}
+            if self.submission(replace(resolved, **without), n) == call:
+                raise validation.no_option(f"{self.name} {resolved.model}", option, getattr(request, option))
 
     def _reserved(self, call: Call) -> dict[str, str]:
         """Return the fields that belong to options, each with its option."""
@@ -372,11 +388,11 @@ class Provider:
 
     def cancel_call(self, task_id: str) -> Call | None:
         """Return the request that cancels a task at the service; None if it has none."""
-        return None
+        return Call(self.cancel_method, self._task_path(self.cancel_path, task_id)) if self.cancel_path else None
 
     def read_cancel(self, answer: Any) -> str:
         """Read the answer to `cancel_call`: "cancelled", "running" (it may be charged), "finished", or "unknown"."""
-        return "unknown"
+        return self.cancel_outcomes.get(responses.status_in(answer), "unknown")
 
     def models_call(self) -> Call | None:
         """Return the request for the models that the server has; None if only `models` count."""
@@ -396,7 +412,10 @@ class Provider:
 
     def task_call(self, task_id: str) -> Call:
         """Return the poll of one task."""
-        return Call("GET", self.task_path.format(quote(task_id, safe="", errors="replace")))
+        return Call("GET", self._task_path(self.task_path, task_id))
+
+    def _task_path(self, path: str, task_id: str) -> str:
+        return path.format(quote(task_id, safe=self.task_id_marks, errors="replace"))
 
     def read_task(self, answer: Any) -> TaskState:
         """Read the answer to a poll; raises APIError if it has no task."""
@@ -538,7 +557,8 @@ def _likely_pixels(model: Model, request: ImageRequest) -> Pixels | None:
 
 
 def _listed(task: Mapping[str, Any]) -> ListedTask | None:
-    name, created = responses.task_id(task), responses.epoch_seconds(task.get("created", task.get("created_at")))
+    name, time = responses.task_id(task), task.get("created", task.get("created_at"))
+    created = responses.iso_seconds(time) or responses.epoch_seconds(time)
     if not name or created is None:
         return None
     sent: Any = task.get("input") if isinstance(task.get("input"), Mapping) else task

@@ -1,7 +1,8 @@
-"""Answers of OpenAI's image interface, as OpenAI and the services like it write them: pictures, tokens, moderation."""
+"""Answers of OpenAI's image interface, as OpenAI and the services like it write them: pictures, tokens, texts; and an edit as a form."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ _KINDS = ("image_tokens", "text_tokens")
 
 def pictures_in(answer: Any) -> tuple[str, ...]:
     """Return the addresses of the pictures in an answer: within it, or elsewhere."""
-    items = answer.get("data") if isinstance(answer, Mapping) else None
+    items = responses.value_at(answer, "data")
     found = (_picture(number, item) for number, item in enumerate(items if isinstance(items, list) else ()))
     return tuple(filter(None, found))
 
@@ -48,9 +49,14 @@ def revised_prompts(answer: Any) -> str:
     return "\n".join(dict.fromkeys(text for text in texts if isinstance(text, str) and text))
 
 
-def moderation_details(answer: Any) -> Mapping[str, Any]:
-    """Return the stage and the categories of a moderation, as the answer has them; empty if it has none."""
-    error = answer.get("error") if isinstance(answer, Mapping) else None
-    levels = (error, answer)
-    found = (level.get("moderation_details") for level in levels if isinstance(level, Mapping))
-    return next((details for details in found if isinstance(details, Mapping)), {})
+def form(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON of an edit as a form; every picture in it is a file of this machine."""
+    pictures = [each["image_url"] for each in body["images"]]
+    mask = {"mask": body["mask"]["image_url"]} if body.get("mask") else {}
+    texts = form_texts({name: value for name, value in body.items() if name not in ("images", "mask")})
+    return {**texts, "image[]": pictures, **mask}
+
+
+def form_texts(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Return the values of JSON fields as a form has them."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in fields.items()}

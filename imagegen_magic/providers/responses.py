@@ -8,6 +8,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -53,7 +54,7 @@ _MODERATION = (
 _BALANCE = (
     r"(?i)insufficient[ _](user[ _]|account[ _])?(balance|credit|fund|quota|amount)|payment[ _]required|out of credits?|arrears"
     r"|(balance|credits?|quota|funds?)[ _](is |are )?(insufficient|not[ _]enough|too low|exhausted)"
-    r"|not[ _]enough[ _](balance|credit|quota|fund|money)|exceeded your current quota"
+    r"|not[ _]enough[ _](balance|credit|quota|fund|money)|exceeded your current quota|exhausted balance|top up your balance"
     r"|余额不足|额度不足|积分不足|额度已用尽|额度失败|欠费|充值"
 )
 _KEY = (
@@ -178,6 +179,28 @@ def _is_error(value: Any) -> bool:
     return bool(message_of(value) or _first_code((value,), "code", "type") if isinstance(value, Mapping | list) else value)
 
 
+def value_at(answer: Any, *path: str | int) -> Any:
+    """Return the value at a path of names and numbers within an answer, None if there is none."""
+    for step in path:
+        if isinstance(answer, Mapping):
+            answer = answer.get(step)
+        elif isinstance(answer, list) and isinstance(step, int) and -len(answer) <= step < len(answer):
+            answer = answer[step]
+        else:
+            return None
+    return answer
+
+
+def objects(value: Any) -> list[Mapping[str, Any]]:
+    """Return the objects of a list; empty for anything else."""
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+
+
+def texts(value: Any) -> list[str]:
+    """Return the texts of a list; empty for anything else."""
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+
+
 def code_of(value: Any) -> str:
     """Return an error's code as text; "" if it has another type."""
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -255,6 +278,11 @@ def status_of(status: Any) -> str:
     return re.sub(r"[ -]+", "_", one_line(status).lower())[:40] if isinstance(status, str) else code_of(status)
 
 
+def status_in(answer: Any) -> str:
+    """Return the status that an answer itself has, in lower case, "" if it has none."""
+    return status_of(value_at(answer, "status"))
+
+
 def image_urls(value: Any, depth: int = 0) -> Iterator[str]:
     """Yield every http(s) address and `data:` image in a result, whether a string, a list, or objects around them."""
     if isinstance(value, str):
@@ -321,6 +349,14 @@ def epoch_seconds(value: Any) -> float | None:
     if found is not None and 1e12 <= found < 1e13:
         found /= 1000
     return found if found is not None and 1e9 <= found < 1e10 else None
+
+
+def iso_seconds(text: Any) -> float | None:
+    """Return a time like 2026-11-30T12:00:00.123Z as epoch seconds, else None."""
+    try:
+        return epoch_seconds(datetime.fromisoformat(text).timestamp()) if isinstance(text, str) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def earliest(value: Any, key: str, depth: int = 0) -> float | None:

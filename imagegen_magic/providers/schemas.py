@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imagegen_magic.providers.parameters import Kind, Parameter
-from imagegen_magic.providers.responses import number, one_line
+from imagegen_magic.providers.responses import number, one_line, texts, value_at
 
 NAMES: Mapping[str, str] = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
 """The usual names of parameters that services call differently."""
@@ -17,9 +17,8 @@ _MAX_DEPTH = 4
 
 def schema_of(document: Any, *path: str) -> Mapping[str, Any]:
     """Return the object at a path of a document; empty if there is none."""
-    for step in path:
-        document = document.get(step) if isinstance(document, Mapping) else None
-    return document if isinstance(document, Mapping) else {}
+    found = value_at(document, *path)
+    return found if isinstance(found, Mapping) else {}
 
 
 def resolved(schema: Any, definitions: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
@@ -43,19 +42,26 @@ def parameters_of(properties: Mapping[str, Any], definitions: Mapping[str, Any],
     return {name: parameter for name, parameter in found.items() if parameter is not None}
 
 
+def abilities(properties: Mapping[str, Any], definitions: Mapping[str, Any], options: frozenset[str]) -> dict[str, Any]:
+    """Return what a schema's properties say of a model, as fields of `Model`; `options` are the properties that are no parameters."""
+    formats, qualities = (texts(resolved(properties.get(name), definitions).get("enum")) for name in ("output_format", "quality"))
+    learnt = parameters_of(properties, definitions, options)
+    return {"formats": tuple(formats), "qualities": tuple(qualities), "parameters": learnt}
+
+
 def _parameter(name: str, schema: Mapping[str, Any]) -> Parameter | None:
     usual, default = NAMES.get(name, name), schema.get("default")
     choices = schema.get("enum")
     kind = _KINDS.get(str(schema.get("type", "string" if choices else "")))
     if kind is None:
         return None
-    texts = tuple(each for each in choices if isinstance(each, str)) if isinstance(choices, list) else ()
+    named = tuple(texts(choices))
     return Parameter(
-        kind="choice" if texts and kind == "text" else kind,
+        kind="choice" if named and kind == "text" else kind,
         path=name if usual != name else "",
         minimum=number(schema.get("minimum")),
         maximum=number(schema.get("maximum")),
-        choices=texts,
+        choices=named,
         default=default if isinstance(default, str | int | float | bool) else None,
         counted=usual == "seed" and kind == "integer",
         common=usual in _COMMON,

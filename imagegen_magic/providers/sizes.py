@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from imagegen_magic.errors import UnsupportedOption
@@ -163,6 +163,29 @@ def expected_pixels(model: Model, request: ImageRequest) -> tuple[Pixels, ...]:
         return ()
     tier = request.resolution or next(iter(model.sizes[str(size)]))
     return (model.sizes[str(size)][tier], *model.alternate_pixels.get((str(size), tier), ()), *model.budget_pixels(str(size), tier))
+
+
+def pixels_at(who: str, model: Model, request: ImageRequest) -> Pixels:
+    """Return the pixels that a ratio is sent as. Raises UnsupportedOption for a resolution at which the model's data have none."""
+    tiers = model.sizes.get(str(request.size), {})
+    tier = request.resolution or next(iter(tiers), "")
+    if tier not in tiers:
+        advice: dict[str, Any] = {"allowed": tuple(tiers), "hint": "give the size in pixels"}
+        raise UnsupportedOption(f"{who} has no resolution {tier} of size {request.size}", option="resolution", value=tier, **advice)
+    return tiers[tier]
+
+
+def as_pixels(tiers: Mapping[str, Pixels], request: ImageRequest) -> str:
+    """Return the requested size with a ratio as its pixels among `tiers`; any other size as it is."""
+    pixels = tiers.get(request.resolution or next(iter(tiers), ""))
+    return f"{pixels[0]}x{pixels[1]}" if pixels else request.size or ""
+
+
+def refuse_lone_resolution(who: str, request: ImageRequest) -> None:
+    """Raise UnsupportedOption for a resolution that no size carries, at a service that has no field for it."""
+    if request.resolution and not re.fullmatch(r"\d+:\d+", str(request.size)):
+        what, hint = f"{who} takes a resolution only with a ratio", "give --size 1:1, or pixels"
+        raise UnsupportedOption(what, option="resolution", value=request.resolution, hint=hint)
 
 
 def tier_of(request: ImageRequest) -> str:

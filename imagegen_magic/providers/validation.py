@@ -17,6 +17,8 @@ from imagegen_magic.request import ImageRequest, LocalImage, is_blank
 
 MAX_PICTURES = 10_000  # of one request: a typing error must cost neither the memory nor the account
 MAX_CALLBACK = 2048  # characters
+SENT_OPTIONS = ("resolution", "quality", "background", "moderation", "output_format", "output_compression", "mask", "callback_url")
+"""The options of which a service may have no field, although they are sent unchecked."""
 _GIVE_PICTURE = "give a public https address, or the picture itself (a file or a variable), which is then uploaded"
 _SUFFIXES = {*EXTENSIONS, "ico", "psd", "svg"}
 
@@ -235,10 +237,10 @@ class RequestValidator(NamedTuple):
         return requested
 
 
-def no_callback(who: str, value: object) -> UnsupportedOption:
-    """Return the refusal of a callback by a service that takes none in a request's fields, even of a model that is known in part."""
-    what = f"{who} has no option callback_url"
-    return UnsupportedOption(what, option="callback_url", value=value, hint="leave callback_url out", fix={"callback_url": None})
+def no_option(who: str, option: str, value: object) -> UnsupportedOption:
+    """Return the refusal of an option by a service that has no field for it, even of a model that is known in part."""
+    what = f"{who} has no option {option}"
+    return UnsupportedOption(what, option=option, value=value, hint=f"leave {option} out", fix={option: None})
 
 
 def _nearest(option: str, number: int | None, lowest: int, highest: int) -> dict[str, Any]:

@@ -10,14 +10,32 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from imagegen_magic.providers import schemas, sizes
+from imagegen_magic.providers.base import standard_field_names
 from imagegen_magic.providers.gpt_image import SIZES as OPENAI_SIZES
 from imagegen_magic.providers.gpt_image import output_tokens
 from imagegen_magic.providers.model import Model, PixelRule, Pixels, parse_sizes
 from imagegen_magic.providers.parameters import Parameter
-from imagegen_magic.request import ImageRequest
+from imagegen_magic.request import ImageRequest, Size
+from imagegen_magic.result import Cost
 
 CHECKED = "2026-11-30"
 SEED = Parameter("integer", minimum=0, counted=True, common=True, help="the same seed and prompt give the same picture")
+_PRESET_NAMES = {"1:1": "square_hd", "4:3": "landscape_4_3", "3:4": "portrait_4_3", "16:9": "landscape_16_9", "9:16": "portrait_16_9"}
+_OPTIONS = frozenset(
+    {"prompt", "image_size", "aspect_ratio", "resolution", "quality", "output_format", "num_images", "image_url", "image_urls"}
+    | {"mask_url", "sync_mode"}
+)
+FIELD_NAMES: Mapping[str, str] = standard_field_names(
+    *("prompt", "quality", "background", "moderation", "output_format", "output_compression", "references", "mask")
+)
+RESERVED_FIELDS: Mapping[str, str] = {
+    **dict.fromkeys(("image_size", "aspect_ratio"), "size"),
+    "resolution": "resolution",
+    "image_url": "references",
+    "num_images": "n",
+}
+"""Further fields that a request may have, each with its option."""
 _FORMATS = ("jpeg", "png")
 _FREE = PixelRule(step=16, max_edge=14_142, max_ratio=100, min_area=256, max_area=14_142**2)
 _PRESETS = parse_sizes(  # the pixels of fal's names square_hd, landscape_4_3 and so on, and three further ratios
@@ -173,14 +191,14 @@ MODELS: tuple[Model, ...] = (
 )
 
 
-def unlisted(name: str, learnt: Mapping[str, Parameter] | None = None, **fields: Any) -> Model:
+def unlisted(name: str, **fields: Any) -> Model:
     """Return a model that is not listed; without its schema, everything that is requested is sent unchecked."""
-    usual = {"max_references": 16, "mask": True, "checked": "", "formats": (), "parameters": learnt or {}}
+    usual = {"max_references": 16, "mask": True, "checked": "", "formats": (), "parameters": {}}
     known = {"pixels_documented": False, "auto_size": True, "default_size": "auto", "unsent": ("output_format", "quality")}
     return _model(name, strict=False, **{**usual, **known, **fields})
 
 
-def dollars(request: ImageRequest, name: str, pixels: Pixels | None) -> Decimal | None:
+def _dollars(request: ImageRequest, name: str, pixels: Pixels | None) -> Decimal | None:
     """Return the list price of one picture of a request; None if it is unknown."""
     if name in BY_RESOLUTION:
         return BY_RESOLUTION[name].get(request.resolution or "1k")
@@ -193,3 +211,55 @@ def dollars(request: ImageRequest, name: str, pixels: Pixels | None) -> Decimal 
     if name in EDITS and request.quality not in (None, "auto"):
         return Decimal(output_tokens(str(request.quality), pixels, "gpt-image-2.5") * _OPENAI_DOLLARS) / 1_000_000
     return None
+
+
+def learnt(name: str, answer: Any) -> Model | None:
+    """Return the model of an endpoint with what its OpenAPI document says; None if it takes no prompt."""
+    definitions = schemas.schema_of(answer, "components", "schemas")
+    body = schemas.schema_of(answer, "paths", f"/{name}", "post", "requestBody", "content", "application/json", "schema")
+    properties = schemas.resolved(body, definitions).get("properties", {})
+    if "prompt" not in properties:
+        return None
+    references = 16 if "image_urls" in properties else 1 if "image_url" in properties else 0
+    rule = {} if "image_size" in properties else {"pixel_rule": None}
+    return unlisted(name, **schemas.abilities(properties, definitions, _OPTIONS), max_references=references, **rule)
+
+
+def price(model: Model, request: ImageRequest, pixels: Pixels | None) -> Cost:
+    """Return what one picture costs by fal's list, by megapixels, resolution, or OpenAI's count of tokens; unknown for other models."""
+    if (amount := _dollars(request, model.name, pixels)) is None:
+        return Cost()
+    source = f"fal's list price: {model.document}"
+    return Cost(amount, "USD", "estimated", source, model.checked, unknown=1 if request.references and model.mask else 0)
+
+
+def size_fields(model: Model, request: ImageRequest) -> dict[str, Any]:
+    """Return the fields of a size: exact pixels, or a ratio where the model takes only those."""
+    size = Size.parse(request.size or "auto")
+    if not model.strict:
+        return _unlisted_size(model, request, size)
+    if model.pixel_rule is None:
+        return {"aspect_ratio": request.size, "resolution": (request.resolution or "1k").upper()}
+    if size.kind == "auto":
+        return {"image_size": "auto"}
+    width, height = sizes.pixels_at(f"fal {model.name}", model, request) if size.kind == "ratio" else (size.width, size.height)
+    return {"image_size": {"width": width, "height": height}}
+
+
+def _unlisted_size(model: Model, request: ImageRequest, size: Size) -> dict[str, Any]:
+    """Return the fields of a size that was requested of a model which is not listed; none for size auto."""
+    resolution = {"resolution": request.resolution.upper()} if request.resolution else {}
+    if size.kind == "auto":
+        return resolution
+    if size.kind == "pixels":
+        return {"image_size": {"width": size.width, "height": size.height}, **resolution}
+    preset = _PRESET_NAMES.get(str(size)) if model.pixel_rule else None
+    return {**({"image_size": preset} if preset else {"aspect_ratio": str(size)}), **resolution}
+
+
+def warnings(model: Model, request: ImageRequest) -> tuple[str, ...]:
+    """Return the warning that a model rewrites the prompt by default."""
+    switch = REWRITES.get(model.name)
+    if switch is None or request.parameters.get(switch) is False:
+        return ()
+    return (f"{model.name} rewrites the prompt: --set {switch}=false has it drawn as it is",)

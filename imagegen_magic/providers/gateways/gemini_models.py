@@ -6,12 +6,17 @@ its long ratios are those that users measured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+from imagegen_magic.errors import Charge
+from imagegen_magic.providers import responses
 from imagegen_magic.providers.model import Model, Pixels, Rates
 from imagegen_magic.providers.parameters import Parameter
+from imagegen_magic.providers.usage import calculated
+from imagegen_magic.result import Cost
 
 DOCUMENT = "https://ai.google.dev/gemini-api/docs/image-generation"
 PRICES = "https://ai.google.dev/gemini-api/docs/pricing"
@@ -76,3 +81,39 @@ MODELS = (
     ),
     _model("gemini-3-pro-image", _RATIOS, _rates("2", "12", "120"), parameters=_PARAMETERS),
 )
+
+
+def price(model: Model, tier: str) -> Cost:
+    """Return the listed price of a picture's output tokens."""
+    return replace(calculated(model.rates, image_output=TOKENS[model.name][tier]), kind="estimated", source=PRICES)
+
+
+def cost(answer: Mapping[str, Any], models: Sequence[Model]) -> Cost:
+    """Return the dollars of the tokens that an answer counts, at the prices of its model."""
+    usage: Any = answer.get("usageMetadata")
+    if not isinstance(usage, Mapping):
+        return Cost()
+    asked, made = (_by_kind(usage, side) for side in ("prompt", "candidates"))
+    if "candidatesTokensDetails" not in usage:
+        made = {"IMAGE": made.get("TEXT", 0)}  # uncounted by kind: all of it at the price of pictures
+    return calculated(
+        next((model.rates for model in models if str(answer.get("modelVersion")).startswith(model.name)), None),
+        image_output=made.get("IMAGE", 0),
+        text_output=made.get("TEXT", 0) + (responses.count(usage.get("thoughtsTokenCount")) or 0),
+        text_input=asked.get("TEXT", 0),
+        image_input=asked.get("IMAGE", 0),
+    )
+
+
+def _by_kind(usage: Mapping[str, Any], side: str) -> dict[str, int]:
+    """Return token counts by kind (`TEXT`, `IMAGE`); all of them as text if the answer does not count by kind."""
+    kinds = responses.objects(usage.get(f"{side}TokensDetails"))
+    counted = {str(each.get("modality")): responses.count(each.get("tokenCount")) or 0 for each in kinds}
+    return counted or {"TEXT": responses.count(usage.get(f"{side}TokenCount")) or 0}
+
+
+def charge(answer: Mapping[str, Any]) -> Charge:
+    """Return whether an answer without a picture was charged: for what it wrote surely, for a blocked prompt perhaps."""
+    counts = (f"{side}TokenCount" for side in ("prompt", "candidates", "thoughts"))
+    prompt, *written = (responses.count(responses.value_at(answer, "usageMetadata", name)) for name in counts)
+    return "yes" if any(written) else "unknown" if prompt else "no"

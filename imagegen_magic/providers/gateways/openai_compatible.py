@@ -14,10 +14,12 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.providers import parameters, responses
-from imagegen_magic.providers.base import Call, Model, Pixels, Provider
-from imagegen_magic.providers.gateways.openai import OpenAI, form_texts
+from imagegen_magic.providers import image_answers, parameters, responses, sizes
+from imagegen_magic.providers.base import Provider
+from imagegen_magic.providers.calls import Call
+from imagegen_magic.providers.gateways.openai import OpenAI
 from imagegen_magic.providers.gateways.openai_compatible_models import DEFAULT, FLAVOURS, UNKNOWN, Flavour
+from imagegen_magic.providers.model import Model, Pixels
 from imagegen_magic.request import ImageRequest, Size
 from imagegen_magic.result import Cost
 
@@ -28,13 +30,9 @@ _AMOUNT = re.compile(r"\d{1,9}(\.\d{1,20})?([eE]-\d{1,2})?")
 class OpenAICompatible(OpenAI):
     """A server that speaks OpenAI's image interface."""
 
-    name = "openai-compatible"
-    title = "OpenAI-compatible server"
-    base_url = ""
-    key_variable = ""
-    docs_url = ""
-    template = True
-    needs_key = False
+    name, title = "openai-compatible", "OpenAI-compatible server"
+    base_url, key_variable, docs_url = "", "", ""
+    template, needs_key = True, False
     extra_headers: ClassVar[Mapping[str, str]] = {}
     error_hints = Provider.error_hints
     cost_headers: ClassVar[tuple[str, ...]] = (_COST,)
@@ -67,20 +65,19 @@ class OpenAICompatible(OpenAI):
 
     def read_models(self, answer: Any) -> tuple[Model, ...]:
         """Return the models of the list; it may hold models that make no pictures."""
-        items = answer.get("data") if isinstance(answer, Mapping) else None
-        found = (item.get("id") for item in (items if isinstance(items, list) else ()) if isinstance(item, Mapping))
+        found = (item.get("id") for item in responses.objects(responses.value_at(answer, "data")))
         names = (name for name in found if isinstance(name, str) and name.strip())
         return tuple(map(self.flavour.model, dict.fromkeys(names)))
 
     def submission(self, request: ImageRequest, n: int) -> Call:
         """Return the submission: JSON, or a form for an edit of pictures of this machine."""
-        self._refuse_tier(request)
+        sizes.refuse_lone_resolution(self.name, request)
         body = self._body(request, n)
         if not request.references:
             return Call("POST", self.submit_path, body)
-        path, pictures = self.flavour.edit_path or self.submit_path, self._pictures(request)
+        path, pictures = self.flavour.edit_path or self.submit_path, self.flavour.pictures(self.name, request)
         if self.flavour.references_as == "part":
-            return Call("POST", path, form={**form_texts(body), **pictures})
+            return Call("POST", path, form={**image_answers.form_texts(body), **pictures})
         return Call("POST", path, {**body, **pictures})
 
     def _body(self, request: ImageRequest, n: int) -> dict[str, Any]:
@@ -95,22 +92,6 @@ class OpenAICompatible(OpenAI):
             body["prompt"] += self.flavour.negative_after + given.pop("negative_prompt")
         values = parameters.placed(self.model(request.model).parameters, given)
         return {**body, **({self.flavour.inside: json.dumps(values)} if self.flavour.inside and values else values)}
-
-    def _pictures(self, request: ImageRequest) -> dict[str, Any]:
-        if self.flavour.references_as == "data_url":
-            given = {"images": request.references, "mask": (request.mask,) if request.mask else ()}
-            found = {name: [{"image_url": each} for each in pictures] for name, pictures in given.items()}
-            return {"images": found["images"], **({"mask": found["mask"][0]} if request.mask else {})}
-        if request.mask and not self.flavour.mask_field:
-            raise UnsupportedOption(f"{self.name} takes no mask", option="mask", value="mask", fix={"mask": None})
-        mask = {self.flavour.mask_field: request.mask} if request.mask else {}
-        return {self.flavour.reference_field: list(request.references), **mask}
-
-    def _refuse_tier(self, request: ImageRequest) -> None:
-        """Refuse a resolution that no size carries: there is no field for it."""
-        if request.resolution and request.size == "auto":
-            what = f"{self.name} takes a resolution only with a ratio"
-            raise UnsupportedOption(what, option="resolution", value=request.resolution, hint="give --size 1:1, or pixels")
 
     def warnings(self, model: Model, request: ImageRequest) -> Sequence[str]:
         """Return what is sent unchecked, and what the server reads in another way."""

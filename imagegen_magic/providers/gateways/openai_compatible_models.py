@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
+from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.providers.gpt_image import SIZES
 from imagegen_magic.providers.model import Model, ReferencesAs
 from imagegen_magic.providers.parameters import Parameter
 from imagegen_magic.records import FrozenDict, Record
+from imagegen_magic.request import ImageRequest
 
 DEFAULT: Final = "default"  # the model of a request without one: no name is sent, the server takes its own
 UNKNOWN: Final = "the abilities of this server are not known"
@@ -41,6 +43,15 @@ class Flavour(Record):
     inside: str = ""
     negative_after: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=FrozenDict)
+
+    def pictures(self, who: str, request: ImageRequest) -> dict[str, Any]:
+        """Return the fields of references and mask. Raises UnsupportedOption for a mask where there is no field for one."""
+        if self.references_as == "data_url":
+            mask = {"mask": {"image_url": request.mask}} if request.mask else {}
+            return {"images": [{"image_url": each} for each in request.references], **mask}
+        if request.mask and not self.mask_field:
+            raise UnsupportedOption(f"{who} takes no mask", option="mask", value="mask", fix={"mask": None})
+        return {self.reference_field: list(request.references), **({self.mask_field: request.mask} if request.mask else {})}
 
     def model(self, name: str) -> Model:
         """Return a model of such a server: nothing but its name is known."""

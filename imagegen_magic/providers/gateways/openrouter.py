@@ -13,7 +13,17 @@ from urllib.parse import quote
 from imagegen_magic.errors import ImageGenError, TaskFailed
 from imagegen_magic.providers import responses
 from imagegen_magic.providers.base import Call, Provider, Submission, Succeeded, in_answer, standard_field_names
-from imagegen_magic.providers.gateways.openrouter_models import CHECKED, DOCUMENT, MODELS, PRICES, described, joined, learnt
+from imagegen_magic.providers.gateways.openrouter_models import (
+    CHECKED,
+    DOCUMENT,
+    MODELS,
+    PRICES,
+    described,
+    joined,
+    learnt,
+    picture_price,
+    supported,
+)
 from imagegen_magic.providers.model import Model, Pixels
 from imagegen_magic.request import ImageRequest, Size
 from imagegen_magic.result import Cost
@@ -68,12 +78,10 @@ class OpenRouter(Provider):
 
     def read_submission(self, answer: Any) -> Submission:
         """Return the pictures of the answer. Raises TaskFailed if it has none."""
-        pictures = answer.get("data") if isinstance(answer, Mapping) and "error" not in answer else None
-        if not isinstance(pictures, list):
+        pictures = responses.value_at(answer, "data")
+        if not isinstance(pictures, list) or "error" in answer:
             return super().read_submission(answer)
-        found = tuple(
-            in_answer("data", i, "b64_json") for i, each in enumerate(pictures) if isinstance(each, Mapping) and each.get("b64_json")
-        )
+        found = tuple(in_answer("data", i, "b64_json") for i, each in enumerate(pictures) if responses.value_at(each, "b64_json"))
         cost = self.cost(answer)
         if not found:
             charge: Any = "unknown" if cost.amount is None else "yes" if cost.amount else "no"
@@ -98,9 +106,8 @@ class OpenRouter(Provider):
 
     def read_models(self, answer: Any) -> tuple[Model, ...]:
         """Return the models of the list, without those that cannot be read."""
-        rows = answer.get("data") if isinstance(answer, Mapping) else None
-        found = (row for row in rows if isinstance(row, Mapping)) if isinstance(rows, list) else ()
-        return tuple(learnt(row["id"], _supported(row)) for row in found if isinstance(row.get("id"), str) and row["id"])
+        rows = responses.objects(responses.value_at(answer, "data"))
+        return tuple(learnt(row["id"], supported(row)) for row in rows if isinstance(row.get("id"), str) and row["id"])
 
     def schema_call(self, name: str) -> Call:
         """Return the request for the endpoints of one model, with their parameters and prices."""
@@ -108,24 +115,9 @@ class OpenRouter(Provider):
 
     def read_schema(self, name: str, answer: Any) -> Model | None:
         """Return a model with what any of its endpoints supports, and the highest price of a picture if all prices are of pictures."""
-        endpoints = answer.get("endpoints") if isinstance(answer, Mapping) else None
-        rows = [row for row in endpoints if isinstance(row, Mapping)] if isinstance(endpoints, list) else []
+        rows = responses.objects(responses.value_at(answer, "endpoints"))
         if not rows:
             return None
-        prices = [_picture_price(row.get("pricing")) for row in rows]
+        prices = [picture_price(row.get("pricing")) for row in rows]
         known = {} if None in prices else {"": max(price for price in prices if price is not None)}
-        return learnt(name, joined([_supported(row) for row in rows]), prices=known)
-
-
-def _supported(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    supported = row.get("supported_parameters")
-    return supported if isinstance(supported, Mapping) else {}
-
-
-def _picture_price(pricing: Any) -> Decimal | None:
-    """Return the dollars of one picture; None if it depends on its pixels, its tokens or a variant."""
-    lines = [line for line in pricing if isinstance(line, Mapping)] if isinstance(pricing, list) else []
-    output = [line for line in lines if line.get("billable") == "output_image"]
-    if len(output) != 1 or output[0].get("unit") != "image" or output[0].get("variant"):
-        return None
-    return responses.amount(output[0].get("cost_usd"))
+        return learnt(name, joined([supported(row) for row in rows]), prices=known)

@@ -120,6 +120,20 @@ def _parameter(key: str, descriptor: Any) -> Parameter | None:
     return Parameter("number", minimum=low, maximum=high)
 
 
+def supported(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a model or an endpoint supports, as the service describes it."""
+    supported = row.get("supported_parameters")
+    return supported if isinstance(supported, Mapping) else {}
+
+
+def picture_price(pricing: Any) -> Decimal | None:
+    """Return the dollars of one picture; None if it depends on its pixels, its tokens or a variant."""
+    output = [line for line in responses.objects(pricing) if line.get("billable") == "output_image"]
+    if len(output) != 1 or output[0].get("unit") != "image" or output[0].get("variant"):
+        return None
+    return responses.amount(output[0].get("cost_usd"))
+
+
 _GOOGLE: dict[str, Any] = {"max_references": 14, "checked": CHECKED, "strict": False}
 _OTHER: dict[str, Any] = {"max_references": 1, "checked": CHECKED, "strict": False, "parameters": {"seed": _SEED}}
 MODELS = (

@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from imagegen_magic.providers import schemas, sizes
+from imagegen_magic.providers.base import standard_field_names
 from imagegen_magic.providers.model import Model, PixelRule, parse_sizes
 from imagegen_magic.providers.parameters import Parameter
+from imagegen_magic.request import ImageRequest, Size
+from imagegen_magic.result import Cost
 
 CHECKED = "2026-11-30"
 PRICES_CHECKED = "2026-10-07"
@@ -19,6 +23,19 @@ PRICES: Mapping[str, Decimal] = {
     "ideogram-ai/ideogram-v3-quality": Decimal("0.09"),
 }
 """Dollars of one picture; the prices of the other models were not found."""
+FIELD_NAMES: Mapping[str, str] = {
+    **standard_field_names("prompt", "quality", "background", "moderation", "output_format"),
+    "output_compression": "output_quality",
+    "references": "input_images",
+    "mask": "mask",
+}
+RESERVED_FIELDS: Mapping[str, str] = {
+    **dict.fromkeys(("aspect_ratio", "width", "height"), "size"),
+    **dict.fromkeys(("num_outputs", "number_of_images"), "n"),
+    "image_input": "references",
+}
+"""Further fields that a request may have, each with its option."""
+CANCEL_OUTCOMES = {"aborted": "cancelled", "canceled": "running", "succeeded": "finished", "failed": "finished"}
 CUSTOM: Mapping[str, Mapping[str, str]] = {
     "black-forest-labs/flux-1.1-pro": {"aspect_ratio": "custom"},
     "qwen/qwen-image-2512": {"aspect_ratio": "custom"},
@@ -36,6 +53,10 @@ REFERENCES: Mapping[str, str] = {
 REWRITES: Mapping[str, tuple[str, str]] = {"ideogram-ai/ideogram-v3-quality": ("magic_prompt_option", "Off")}
 """The parameter with which a model rewrites the prompt, and its value that stops it."""
 
+_OPTIONS = frozenset(
+    {"prompt", "aspect_ratio", "size", "resolution", "width", "height", "output_format", "output_quality", "quality", "background"}
+    | {"moderation", "num_outputs", "number_of_images", "image_input", "input_images", "images"}
+)
 _RATIOS = ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3")
 _FLUX_SIZES = parse_sizes(
     ("1k",),
@@ -120,9 +141,9 @@ def _model(name: str, **fields: Any) -> Model:
     return Model(name=name, **{**usual, "document": f"https://replicate.com/{name}/api", **fields})
 
 
-def unlisted(name: str, learnt: Mapping[str, Parameter] | None = None, **fields: Any) -> Model:
+def unlisted(name: str, **fields: Any) -> Model:
     """Return a model that is not listed; without its schema, everything that is requested is sent unchecked."""
-    usual = {"max_references": 16, "checked": "", "formats": (), "compressible": (), "parameters": learnt or {}}
+    usual = {"max_references": 16, "checked": "", "formats": (), "compressible": (), "parameters": {}}
     return _model(name, strict=False, pixels_documented=False, auto_size=True, default_size="auto", **{**usual, **fields})
 
 
@@ -202,3 +223,60 @@ MODELS: tuple[Model, ...] = (
         note="its further sizes are not listed here, and are sent unchecked",
     ),
 )
+
+
+def learnt(name: str, answer: Any) -> Model | None:
+    """Return the model of a name with what its OpenAPI document says; None if it takes no prompt."""
+    document = schemas.schema_of(answer, "latest_version", "openapi_schema") or schemas.schema_of(answer, "openapi_schema")
+    definitions = schemas.schema_of(document, "components", "schemas")
+    properties = schemas.schema_of(definitions, "Input", "properties")
+    if "prompt" not in properties:
+        return None
+    known = schemas.abilities(properties, definitions, _OPTIONS)
+    formats = tuple({"jpg": "jpeg"}.get(each, each) for each in known["formats"])
+    references = 16 if {"input_images", "image_input", "images"} & set(properties) else 0
+    return unlisted(name, **{**known, "formats": formats}, max_references=references)
+
+
+def price(name: str) -> Cost:
+    """Return what one picture of a model costs by Replicate's page; unknown for most models."""
+    return Cost(PRICES[name], "USD", "estimated", PRICE_PAGE, PRICES_CHECKED) if name in PRICES else Cost()
+
+
+def size_fields(model: Model, request: ImageRequest) -> dict[str, Any]:
+    """Return the fields of a size: exact pixels where the model takes them, else the name of a ratio."""
+    size, tier = Size.parse(request.size or "auto"), (request.resolution or "").upper()
+    if size.kind == "auto":
+        return {"resolution" if not model.strict else "size": tier} if tier else {}
+    exact = size.kind == "pixels" or model.pixels_documented
+    width, height = size.width, size.height
+    if size.kind == "ratio" and model.strict:
+        width, height = sizes.pixels_at(f"replicate {model.name}", model, request)
+    if exact and model.name in CUSTOM:
+        return {**CUSTOM[model.name], "width": width, "height": height}
+    if exact and model.name in SIZE_FIELD:
+        return {SIZE_FIELD[model.name]: f"{width}x{height}"}
+    resolution = {"resolution": tier} if tier and not model.strict else {}
+    return {**({"width": width, "height": height} if size.kind == "pixels" else {"aspect_ratio": str(size)}), **resolution}
+
+
+def warnings(model: Model, request: ImageRequest) -> list[str]:
+    """Return the warnings that a model rewrites the prompt, and that a seed is not repeated exactly."""
+    found = []
+    if (switch := REWRITES.get(model.name)) and request.parameters.get(switch[0]) != switch[1]:
+        found.append(f"{model.name} may rewrite the prompt: --set {switch[0]}={switch[1]} has it drawn as it is")
+    if "go_fast" in model.parameters and "seed" in request.parameters and request.parameters.get("go_fast") is not False:
+        found.append("with go_fast the same seed may give another picture: --set go_fast=false makes it repeatable")
+    return found
+
+
+def named(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields by the names that a model has for them; most models call JPEG jpg."""
+    body = dict(fields)
+    if name.startswith("openai/"):
+        return {{"output_quality": "output_compression"}.get(field, field): value for field, value in body.items()}
+    if body.get("output_format") == "jpeg":
+        body["output_format"] = "jpg"
+    if references := body.pop("input_images", None):
+        body[REFERENCES.get(name, "input_images")] = references
+    return body
