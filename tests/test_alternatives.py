@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 PROVIDERS = registry.all_providers()
 MODELS = every_model()
+FEW = settings.default.max_examples // 8  # for each model, and there are dozens of them
 EVERYTHING = {
     "size": ["auto", "1:1", "3:2", "16:9", "3:1", "9:21", "5:3", "1536x1024", "1000x1000", "1881x836"],
     "resolution": ["1k", "2k", "4k"],
@@ -67,7 +68,7 @@ def fitting(provider, request):
 def test_every_offered_value_is_planned_and_every_other_is_refused(provider, model):
     """A value is enabled exactly where the gateway's own plan takes it beside the others, and a disabled one carries the refusal."""
 
-    @settings(max_examples=6, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=FEW, suppress_health_check=list(HealthCheck))
     @given(request=requests(model))
     def held(request):
         request = fitting(provider, request)
@@ -84,7 +85,7 @@ def test_every_offered_value_is_planned_and_every_other_is_refused(provider, mod
 def test_what_cannot_be_had_is_told_and_mended(provider, model):
     """Whatever is asked, the panel names each problem in words, and taking what it offers ends at a plan within a few steps."""
 
-    @settings(max_examples=12, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=FEW, suppress_health_check=list(HealthCheck))
     @given(request=requests(model))
     def held(request):
         validation = validate(provider, request)
@@ -100,7 +101,7 @@ def test_what_cannot_be_had_is_told_and_mended(provider, model):
 def test_the_fix_of_a_refusal_is_accepted(provider, model):
     """With a refusal's `fix` applied the model accepts the options that it names."""
 
-    @settings(max_examples=12, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=FEW, suppress_health_check=list(HealthCheck))
     @given(request=requests(model))
     def held(request):
         refused = refused_by(provider, request)

@@ -19,6 +19,7 @@ from imagegen_magic.request import ImageRequest
 pytestmark = pytest.mark.slow
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.id)
+some = settings(max_examples=settings.default.max_examples // 3, suppress_health_check=[HealthCheck.too_slow])  # for each page
 
 _RATIOS = ["1:1", "3:2", "2:3", "4:3", "3:4", "5:4", "4:5", "16:9", "9:16", "2:1", "1:2", "3:1", "1:3", "21:9", "9:21", "32:18", "7:5"]
 _PIXELS = [
@@ -79,7 +80,7 @@ def _one_at_a_time(page: Page) -> st.SearchStrategy[ImageRequest]:
 
 
 @pages
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@some
 @given(data=st.data())
 def test_a_plan_refuses_or_obeys_the_page(page: Page, data: st.DataObject) -> None:
     """What the page allows is planned with exactly the page's JSON; what it does not allow is refused before anything is sent."""
@@ -88,6 +89,7 @@ def test_a_plan_refuses_or_obeys_the_page(page: Page, data: st.DataObject) -> No
 
 
 @pages
+@some
 @given(data=st.data())
 def test_what_the_page_allows_is_never_refused(page: Page, data: st.DataObject) -> None:
     """Every legal combination of size, tier and the listed values makes a plan."""
@@ -136,6 +138,7 @@ def _expect(page: Page, request: ImageRequest, plan: Plan) -> None:
 
 
 @pages
+@some
 @given(data=st.data())
 def test_a_resolved_request_means_the_same_when_it_is_planned_again(page: Page, data: st.DataObject) -> None:
     """The defaults a plan filled in are legal themselves and change nothing."""
@@ -159,6 +162,7 @@ def _encodes(value: object) -> bool:
 
 
 @pages
+@some
 @given(key=st.text("abcdefgh_", min_size=1), value=_json_text, n=st.integers(1, 12))
 @example(key="seed", value=7, n=11)
 def test_a_further_field_goes_into_every_call_as_given(page: Page, key: str, value: object, n: int) -> None:
@@ -168,6 +172,7 @@ def test_a_further_field_goes_into_every_call_as_given(page: Page, key: str, val
 
 
 @pages
+@some
 @given(request=_requests)
 def test_every_call_is_json_that_can_be_sent(page: Page, request: ImageRequest) -> None:
     """Whatever is planned can be written as UTF-8 JSON."""
@@ -190,6 +195,7 @@ def test_the_nearest_pixels_that_a_refusal_names_do_work(size: str) -> None:
 
 
 @pages
+@some
 @given(size=st.sampled_from([*_RATIOS, "auto", "1:4", "1920x1080", "16/9", "wide"]), resolution=_maybe("1k", "2k", "4k", "8k", "hd"))
 def test_the_nearest_size_and_tier_that_a_refusal_names_do_work(page: Page, size: str, resolution: str | None) -> None:
     """Whoever takes the proposal for a size or resolution gets a plan."""
@@ -210,7 +216,7 @@ _slips = st.builds(
 
 
 @pages
-@settings(suppress_health_check=[HealthCheck.too_slow])
+@some
 @given(request=_slips)
 @example(request=ImageRequest("a red fox", background="transparent", output_compression=50))
 @example(request=ImageRequest("a red fox", background="transparent", output_format="jpeg", output_compression=50))
