@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import uvicorn
 from gateway_table import GATEWAYS
@@ -62,8 +63,9 @@ class Sandbox:
 
     def submissions(self, prompt: str | None = None) -> list[dict[str, Any]]:
         """Return the submissions, refused and repeated ones too, of one prompt or of all."""
-        entries: list[dict[str, Any]] = self.log()["submissions"]
-        return [entry for entry in entries if prompt is None or entry["prompt"] == prompt]
+        query = "" if prompt is None else "?" + urlencode({"prompt": prompt}, errors="surrogatepass")
+        entries: list[dict[str, Any]] = self._ask("GET", f"/_sandbox/log{query}")["submissions"]
+        return entries
 
     def accepted(self, prompt: str | None = None) -> list[dict[str, Any]]:
         """Return the submissions that made a task, which would be charged."""

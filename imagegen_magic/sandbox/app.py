@@ -309,8 +309,8 @@ class Sandbox:
         return float(query["expires"]) < self.clock() or int(query["serial"]) < self._revoked.get(task.id, 0)
 
     async def show_log(self, request: Request) -> Response:
-        """Show the request log."""
-        return JSONResponse(self.log.shown())
+        """Show the request log; of the submissions only those of `prompt`, if the query names one."""
+        return JSONResponse(self.log.shown(request.query_params.get("prompt")))
 
     async def arm(self, request: Request) -> Response:
         """Arm a fault: `kind`, and optionally `times` (null: always), `provider` and `match`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 _COUNTED = (
@@ -41,6 +41,9 @@ class LogEntry:
     status: int | None = None
 
 
+_FIELDS = [each.name for each in fields(LogEntry)]
+
+
 @dataclass(slots=True)
 class RequestLog:
     """The last submissions, and counts of every kind of request for each gateway."""
@@ -63,11 +66,12 @@ class RequestLog:
         entry.task_id, entry.accepted, entry.repeated = task_id, not repeated, repeated
         self.count(entry.provider, "repeated" if repeated else "accepted")
 
-    def shown(self) -> dict[str, Any]:
-        """Return all of it as JSON values: totals, `providers` (counts of each) and `submissions`."""
+    def shown(self, prompt: str | None = None) -> dict[str, Any]:
+        """Return it as JSON values: totals, `providers` (counts of each) and `submissions`, all or those of one prompt."""
         per: dict[str, dict[str, int]] = {}
         for (provider, what), number in self.counts.items():
             per.setdefault(provider, dict.fromkeys(_COUNTED, 0))[what] = number
         totals = {what: sum(counts[what] for counts in per.values()) for what in _COUNTED}
         del totals["submissions"]  # that name is the list
-        return {"submissions": [asdict(entry) for entry in self.entries], "providers": per, **totals}
+        entries = (entry for entry in self.entries if prompt is None or entry.prompt == prompt)
+        return {"submissions": [{name: getattr(entry, name) for name in _FIELDS} for entry in entries], "providers": per, **totals}
