@@ -13,6 +13,7 @@ import threading
 import time
 import tracemalloc
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, ClassVar
 
 import pytest
@@ -34,7 +35,7 @@ from imagegen_magic.notebook.progress import html
 from imagegen_magic.notebook.progress.state import JobProgress
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.base import Failed, Model, Partial, Provider, Submission, Succeeded, in_answer
-from imagegen_magic.result import Progress
+from imagegen_magic.result import Cost, Progress
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +46,7 @@ class Direct(Provider):
     name, title = "direct", "Direct"
     base_url, key_variable = "https://api.direct.example", "DIRECT_API_KEY"
     synchronous = True
+    cost_headers: ClassVar[tuple[str, ...]] = ("x-direct-cost",)
     key_header = ("x-direct-key", "{}")
     models = (
         Model(
@@ -63,7 +65,12 @@ class Direct(Provider):
         """Read the pictures of a JSON answer."""
         if not isinstance(answer, dict) or "data" not in answer:
             raise self.read_error(0, answer)
-        return Submission("", finished=Succeeded(tuple(in_answer("data", number, "b64") for number in range(len(answer["data"])))))
+        found = tuple(in_answer("data", number, "b64") for number in range(len(answer["data"])))
+        return Submission("", finished=Succeeded(found, text=answer.get("words", "")))
+
+    def cost_of_headers(self, headers: Any) -> Cost:
+        """Read dollars."""
+        return Cost(Decimal(headers["x-direct-cost"]), "USD", "measured") if "x-direct-cost" in headers else Cost()
 
     def read_event(self, name: str, data: Any) -> Partial | Succeeded | Failed | None:
         """Read an event of a stream."""
@@ -246,6 +253,20 @@ def test_after_the_last_byte_no_kill_loses_a_picture(service, moment, streamed):
     made = run(api.resume(load()).result())
     assert ([(image.width, image.height) for image in made], len(service.seen)) == ([(64, 64)], 1)
     assert (states(), spooled()) == (["saved"], [])
+
+
+@pytest.mark.parametrize("moment", ["before the ledger", "before the picture"])
+def test_a_kill_loses_neither_the_words_nor_the_cost(service, moment):
+    """What the service wrote is in the answer, the cost in a header: `resume` restores both, and a reused picture has the words."""
+    service.answer = (200, {"x-direct-cost": "0.07"}, json.dumps({"data": [{"b64": picture()}], "words": "A fox."}).encode())
+    code = KILLED.format(path=sys.path, moment=moment)
+    killed = subprocess.run([sys.executable, "-c", code], env={**os.environ}, capture_output=True, text=True, timeout=60)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (made,) = run(api.resume(load()).result())
+    (again,) = draw(reuse=True)
+    assert [(image.text, str(image.cost.amount), image.cost.kind) for image in (made, again)] == [("A fox.", "0.07", "measured")] * 2
+    assert (again.reused, len(service.seen), spooled()) == (True, 1, [])
+    assert json.loads(made.path.with_suffix(".json").read_text())["text"] == "A fox."
 
 
 def test_the_spool_is_for_its_owner_only(service):

@@ -119,6 +119,7 @@ class ImageDownloader:
                 answer=None,
                 task_id=task_id,
                 seeds=[seed for _, seed in sorted(task.seeds.items())],
+                text=task.text,
             )
         except LedgerError as error:
             raise LedgerError(with_task_id(error, task.task_id), charge="yes", hint=error.hint) from error

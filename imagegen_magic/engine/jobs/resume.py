@@ -137,6 +137,7 @@ def _running_task(row: TaskRow, position: int, again: bool) -> RunningTask:
         addresses={picture.id: picture.url for picture in row.pictures if picture.saved_at is None and (again or not picture.path)},
         numbers={picture.id: picture.position for picture in row.pictures},
         seeds={picture.position: picture.seed for picture in row.pictures if picture.seed is not None},
+        text=next((picture.text for picture in row.pictures), ""),
         resumed=True,
     )
 

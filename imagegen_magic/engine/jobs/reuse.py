@@ -34,6 +34,7 @@ def generated(row: PictureRow, *, reused: bool = False, task: int | None = None)
         created=row.saved_at or row.created,
         seconds=row.seconds,
         seed=row.seed,
+        text=row.text,
         id=row.id,
         task=row.task_position if task is None else task,
         sandbox=row.sandbox,

@@ -53,7 +53,10 @@ class SpooledAnswer:
         self._headers = response.headers
         self.streamed = response.headers.get("content-type", "").lower().startswith("text/event-stream")
         file = spool.SpoolFile(self._home, self._name)
+        reported = {name: self._headers[name] for name in self._provider.cost_headers if name in self._headers}
         try:
+            if reported:
+                await _on_disk(file.keep_headers, reported)
             await self._write(response, file)
             path = await _on_disk(file.finish, spool.EVENTS if self.streamed else spool.JSON)
         except SaveError as error:
@@ -194,12 +197,17 @@ def recovered(home: Path, provider: Provider, name: str) -> Succeeded | None:
     if path is None or not provider.synchronous:
         return None
     try:
-        answer = spool.read(path)
-        if not spool.is_events(answer):
-            return _in_spool(read_submission(provider, GatewayResponse(200, answer)), name, "").finished
-        events = _EventReader(provider, name)
-        for event in answer:
-            events.take(event)
-        return events.submission().finished
+        finished = _finished(provider, name, spool.read(path))
     except (ImageGenError, OSError, OutcomeUnknown, Retryable):  # an answer without a picture is no result either
         return None
+    cost = provider.cost_of_headers(spool.headers(home, name))
+    return finished if finished is None or cost.amount is None else replace(finished, cost=cost)
+
+
+def _finished(provider: Provider, name: str, answer: Any) -> Succeeded | None:
+    if not spool.is_events(answer):
+        return _in_spool(read_submission(provider, GatewayResponse(200, answer)), name, "").finished
+    events = _EventReader(provider, name)
+    for event in answer:
+        events.take(event)
+    return events.submission().finished

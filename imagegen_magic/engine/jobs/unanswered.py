@@ -128,6 +128,7 @@ async def _record_recovered(context: EngineContext, endpoint: Endpoint, each: Un
             answer=None,
             task_id=each.task.idempotency_key,
             seeds=result.seeds,
+            text=result.text,
         )
     finally:
         await context.ledger.release([each.task.row])

@@ -126,11 +126,12 @@ class Ledger(LedgerFile):
         answer: Any,
         task_id: str = "",
         seeds: Sequence[int] = (),
+        text: str = "",
     ) -> list[int]:
         """Record the image URLs of a finished task, with its id if that is new, and return the images' ids, in order.
 
-        `seeds` are those of the first images. If it had URLs already, those of images that are not saved yet are replaced under the same
-        ids.
+        `seeds` are those of the first images, `text` is what the service wrote beside them. If it had URLs already, those of images that
+        are not saved yet are replaced under the same ids.
         """
         changes = encoded({"cost": cost, "seconds": seconds, "answer": answer, "task_id": task_id or None})
 
@@ -139,6 +140,8 @@ class Ledger(LedgerFile):
             recorded = [_record_url(connection, row, position, url, expires_at) for position, url in enumerate(urls)]
             known = [(picture, seed) for (picture, _), seed in zip(recorded, seeds, strict=False) if abs(seed) < 2**63]
             connection.executemany("INSERT OR REPLACE INTO seeds (picture, seed) VALUES (?, ?)", known)
+            if text:
+                connection.execute("INSERT OR REPLACE INTO texts (task, text) VALUES (?, ?)", (row, text_of(text)))
             if all(saved for _, saved in recorded):
                 _finish_if_saved(connection, row)
             return [picture for picture, _ in recorded]

@@ -87,8 +87,8 @@ class PictureRow(Record):
     `position` counts from 0 within the task, `first` is the index of the task's first picture within the job, so
     `first + position` is the picture's index within the job. `path`, `sha256`, `size` (bytes), `width`, `height` (pixels),
     `mime_type` and `saved_at` are None until it is saved. `cost` is the whole task's, which makes `count` images. `share` and
-    `mean` are the drift of an edit's protected part, 0..1; `seed` is that with which it was made, None if unknown. Times are epoch
-    seconds.
+    `mean` are the drift of an edit's protected part, 0..1; `seed` is that with which it was made, None if unknown; `text` is what the
+    service wrote beside the task's pictures. Times are epoch seconds.
     """
 
     id: int
@@ -122,6 +122,7 @@ class PictureRow(Record):
     mean: float | None
     expected: dict[str, Any] = field(default_factory=dict)
     seed: int | None = None
+    text: str = ""
 
     __hash__ = hash_of_fields
 
@@ -200,9 +201,11 @@ _PICTURES = """SELECT pictures.id, pictures.task, pictures.position, pictures.ur
         pictures.size, pictures.width, pictures.height, pictures.mime_type, pictures.differences, pictures.saved_at,
         tasks.job, jobs.created, jobs.provider, jobs.sandbox, jobs.model, jobs.asked, jobs.resolved,
         tasks.position AS task_position, tasks.first, tasks.count, tasks.task_id, tasks.cost, tasks.seconds, tasks.submitted_at,
-        drifts.share, drifts.mean, jobs.expected, seeds.seed
+        drifts.share, drifts.mean, jobs.expected, seeds.seed,
+        coalesce(texts.text, '') AS text
     FROM pictures JOIN tasks ON tasks.row = pictures.task JOIN jobs ON jobs.id = tasks.job
-        LEFT JOIN drifts ON drifts.picture = pictures.id LEFT JOIN seeds ON seeds.picture = pictures.id"""
+        LEFT JOIN drifts ON drifts.picture = pictures.id LEFT JOIN seeds ON seeds.picture = pictures.id
+        LEFT JOIN texts ON texts.task = tasks.row"""
 IN_LIST = "IN (SELECT value FROM json_each(?))"
 """A condition: one of the values of a JSON array, as `json_of` returns it."""
 

@@ -200,7 +200,11 @@ _CHECKS = (  # whether an image is as it was requested: 1, 0, or NULL if nothing
 _SEEDS = (  # with which an image was made, requested or reported by the service
     "CREATE TABLE seeds (picture INTEGER PRIMARY KEY REFERENCES pictures (id), seed INTEGER NOT NULL)",
 )
-_ADDITIONS: tuple[tuple[str, ...], ...] = (_FOLDERS, _ERRORS, _INQUIRIES, _CHECKS, _SEEDS)  # since version 0.1.0, which knows format 4
+_TEXTS = (  # what a service wrote beside the pictures of a task
+    "CREATE TABLE texts (task INTEGER PRIMARY KEY REFERENCES tasks (row), text TEXT NOT NULL)",
+)
+# since version 0.1.0, which knows format 4
+_ADDITIONS: tuple[tuple[str, ...], ...] = (_FOLDERS, _ERRORS, _INQUIRIES, _CHECKS, _SEEDS, _TEXTS)
 MIGRATIONS = (_TABLES, _QUERIES, _RESEARCH, _SESSIONS, *_ADDITIONS)
 """The statements from each format of the file to the next."""
 MIN_READER = 4

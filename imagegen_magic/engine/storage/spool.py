@@ -1,6 +1,7 @@
 """Answers that carry pictures, as raw bytes on the disk: written as they arrive, flushed, and only then read.
 
-An answer is `NAME.part` while it arrives and `NAME.json` or `NAME.events` once its last byte is on the disk. Its pictures have addresses
+An answer is `NAME.part` while it arrives and `NAME.json` or `NAME.events` once its last byte is on the disk; `NAME.headers`
+holds those of its headers that report a cost. Its pictures have addresses
 `spool:NAME#/data/0/b64_json`: a JSON Pointer (RFC 6901) into the answer, for events into the list of their data.
 """
 
@@ -15,7 +16,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from imagegen_magic.errors import ImageInvalid, SaveError
 SCHEME = "spool:"
 JSON, EVENTS = ".json", ".events"
 _PART = ".part"
+_HEADERS = ".headers"
 _ROOM = 64 * 2**20  # bytes that must be free before a request is sent
 _LIFE = 30 * 86_400.0  # seconds since an answer was written
 _URL_SAFE = str.maketrans("-_", "+/")
@@ -111,6 +113,17 @@ class SpoolFile:
             while content:
                 content = content[os.write(self._descriptor, content) :]
 
+    def keep_headers(self, headers: Mapping[str, str]) -> None:
+        """Write headers into a file beside the answer, which is on the disk before the answer has its final name."""
+        beside = self._path.with_suffix(_HEADERS)
+        with as_save_error(beside):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                json.dump(dict(headers), file)
+                file.flush()
+                os.fsync(descriptor)
+
     def finish(self, suffix: str) -> Path:
         """Flush the complete answer to the disk under its final name, and return its path."""
         complete = self._path.with_suffix(suffix)
@@ -158,7 +171,7 @@ def old_names(home: Path) -> set[str]:
     found = set()
     for path in spool_folder(home).glob("*"):
         with suppress(OSError):
-            if path.suffix in (JSON, EVENTS, _PART) and time.time() - path.stat().st_mtime > _LIFE:
+            if path.suffix in (JSON, EVENTS, _PART, _HEADERS) and time.time() - path.stat().st_mtime > _LIFE:
                 found.add(path.stem)
     return found
 
@@ -177,7 +190,10 @@ def find(home: Path, name: str) -> Path | None:
 
 
 def remove(home: Path, name: str) -> None:
-    """Remove the file of an answer, if there is one."""
+    """Remove the files of an answer, if there are any."""
+    if _NAME.fullmatch(name):
+        with suppress(OSError):
+            (spool_folder(home) / (name + _HEADERS)).unlink(missing_ok=True)
     while (path := find(home, name)) is not None:
         try:
             path.unlink()
@@ -193,6 +209,15 @@ def read(path: Path) -> Any:
     if path.suffix != JSON and (events := _events_of(path)):
         return events
     raise ImageInvalid("The answer is not complete")
+
+
+def headers(home: Path, name: str) -> dict[str, str]:
+    """Return the headers that were kept of an answer; none if they cannot be read."""
+    try:
+        found = json.loads((spool_folder(home) / (name + _HEADERS)).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {key: value for key, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
 
 
 def text_of(path: Path) -> str:
