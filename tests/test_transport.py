@@ -26,6 +26,7 @@ from webserver import web
 
 from imagegen_magic.engine.credentials import Key
 from imagegen_magic.engine.net import transport
+from imagegen_magic.engine.net.app_transport import app_transport
 from imagegen_magic.engine.net.client import GatewayClients
 from imagegen_magic.engine.net.transport import Headers, InvalidRequest, NotSent, OutcomeUnknown
 from imagegen_magic.errors import ImageInvalid
@@ -41,6 +42,75 @@ def reset(writer):
     if (connection := writer.get_extra_info("socket")) is not None:  # else the peer has closed it
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
+
+
+class TestApp:
+    """An app of this process, without a socket."""
+
+    def test_a_response_is_read_while_the_app_sends_it(self):
+        """The app waits for the reader between its chunks; a client that waits for the whole response would never get the first."""
+
+        async def work():
+            read = asyncio.Event()
+
+            async def app(scope, receive, send):
+                body = await receive()
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"x-query", scope["query_string"])]})
+                await send({"type": "http.response.body", "body": b"first", "more_body": True})
+                await read.wait()
+                await send({"type": "http.response.body", "body": body["body"]})
+
+            async with _sent_to(app) as response:
+                first = await anext(response.chunks)
+                read.set()
+                return response.status, response.headers["x-query"], first, await anext(response.chunks)
+
+        assert asyncio.run(asyncio.wait_for(work(), 60)) == (200, "a=1", b"first", b"asked")
+
+    @pytest.mark.parametrize("begun", [False, True])
+    @pytest.mark.parametrize("raises", [False, True])
+    def test_an_app_that_breaks_off_leaves_it_unknown(self, begun, raises):
+        """Before its first byte or after, with an error or without."""
+
+        async def app(scope, receive, send):
+            if begun:
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b"first", "more_body": True})
+            if raises:
+                raise ConnectionResetError("on purpose")
+
+        async def work():
+            async with _sent_to(app) as response:
+                return b"".join([chunk async for chunk in response.chunks])
+
+        with pytest.raises(OutcomeUnknown):
+            asyncio.run(asyncio.wait_for(work(), 60))
+
+    def test_a_client_that_goes_ends_the_app(self):
+        """Its task is cancelled, with what it waits for."""
+        ended = []
+
+        async def app(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(scope["path"])
+
+        async def work():
+            async with _sent_to(app):
+                pass
+
+        asyncio.run(asyncio.wait_for(work(), 60))
+        assert ended == ["/a b"]
+
+
+def _sent_to(app):
+    async def in_process(url):
+        return app_transport(app)
+
+    pool = transport.Pool(None, in_process, None)
+    return pool.stream("POST", "http://sandbox.invalid/a%20b?a=1", headers={}, content=b"asked")
 
 
 class TestQueue:

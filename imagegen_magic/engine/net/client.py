@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 from imagegen_magic.engine.credentials import Key, KeyRule
 from imagegen_magic.engine.endpoints import SANDBOX_ORIGIN
+from imagegen_magic.engine.net.app_transport import app_transport
 from imagegen_magic.engine.net.peers import AllowAll, AllowLinkedFrom, check_zone, gateway_zone
 from imagegen_magic.engine.net.transport import (
     CONNECTIONS,
@@ -30,7 +31,6 @@ from imagegen_magic.engine.net.transport import (
     OutcomeUnknown,
     Pool,
     Response,
-    app_transport,
     origin_of,
     resolves_here,
     tls_context,
@@ -42,7 +42,7 @@ from imagegen_magic.records import FrozenDict, PortableError
 from imagegen_magic.secret_patterns import Address, mark_addresses
 
 if TYPE_CHECKING:
-    from imagegen_magic.engine.net.transport import LibraryTransport
+    from imagegen_magic.engine.net.transport import Transport
 
 T = TypeVar("T")
 Sink = Callable[[Response], Awaitable[Any]]
@@ -116,7 +116,7 @@ class GatewayClients:
 
     def __init__(self, *, sandbox_home: Path | None = None) -> None:
         self._sandbox_home = sandbox_home
-        self._sandbox: LibraryTransport | None = None
+        self._sandbox: Transport | None = None
         self._closers: list[Callable[[], None]] = []
         self._tls: ssl.SSLContext | None = None
         self._opening = asyncio.Lock()
@@ -144,7 +144,7 @@ class GatewayClients:
                 self._tls = await asyncio.to_thread(tls_context)
         return self._tls
 
-    async def _in_process(self, url: str) -> LibraryTransport | None:
+    async def _in_process(self, url: str) -> Transport | None:
         """Return the transport into the sandbox of this process for its addresses; made in a thread: importing it takes 100 ms."""
         if not _in_sandbox(url):
             return None
@@ -153,7 +153,7 @@ class GatewayClients:
                 self._sandbox = await asyncio.to_thread(self._open_sandbox)
         return self._sandbox
 
-    def _open_sandbox(self) -> LibraryTransport:
+    def _open_sandbox(self) -> Transport:
         from imagegen_magic.sandbox.app import create_app
 
         app = create_app(home=self._sandbox_home)

@@ -2,7 +2,7 @@
 
 What this product needs beyond a client: whether a failed request was certainly not sent (`NotSent`) or may have arrived
 (`OutcomeUnknown`), and connections to the very addresses that were checked. The library's connection pools carry the requests, over
-a network backend of ours. An app of this process and a user's own transport are httpx2 transports.
+a network backend of ours. A user's own transport is one of httpx2.
 """
 
 from __future__ import annotations
@@ -226,14 +226,6 @@ def load() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def app_transport(app: Any) -> LibraryTransport:
-    """Return the transport into an ASGI app of this process. It imports the library: call it in a thread."""
-    load()
-    import httpx2
-
-    return httpx2.ASGITransport(app)
-
-
 def tls_context() -> ssl.SSLContext:
     """Return a TLS context with the system's certificates, or those that SSL_CERT_FILE or SSL_CERT_DIR names: call it in a thread.
 
@@ -256,7 +248,7 @@ def has_certificates(context: ssl.SSLContext) -> bool:
     return folder is not None and any(re.fullmatch(r"[0-9a-f]{8}\.\d+", name) for name in os.listdir(folder))
 
 
-class _Sent(NamedTuple):
+class Sent(NamedTuple):
     """A response as the library gives it."""
 
     status: int
@@ -265,18 +257,18 @@ class _Sent(NamedTuple):
     close: Callable[[], Awaitable[None]]
 
 
-class _Transport(NamedTuple):
+class Transport(NamedTuple):
     """How requests are sent, with the library's extensions, and how all connections are closed."""
 
-    send: Callable[[Request, dict[str, Any]], Awaitable[_Sent]]
+    send: Callable[[Request, dict[str, Any]], Awaitable[Sent]]
     close: Callable[[], Awaitable[None]]
 
 
-def _pool_transport(pool: httpcore2.AsyncConnectionPool) -> _Transport:
+def _pool_transport(pool: httpcore2.AsyncConnectionPool) -> Transport:
     """Return the transport over a connection pool of the library: direct, or through a proxy."""
     import httpcore2
 
-    async def send(request: Request, extensions: dict[str, Any]) -> _Sent:
+    async def send(request: Request, extensions: dict[str, Any]) -> Sent:
         scheme, host, port = request.origin
         url = httpcore2.URL(scheme=scheme, host=host, port=None if port == _PORTS[scheme] else port, target=request.target)
         outgoing = httpcore2.Request(
@@ -286,16 +278,16 @@ def _pool_transport(pool: httpcore2.AsyncConnectionPool) -> _Transport:
         if response.extensions["network_stream"].unanswered:  # left over from the request before
             await response.aclose()
             raise OutcomeUnknown("the host answered before the request was sent")
-        return _Sent(response.status, response.headers, cast("AsyncIterable[bytes]", response.stream), response.aclose)
+        return Sent(response.status, response.headers, cast("AsyncIterable[bytes]", response.stream), response.aclose)
 
-    return _Transport(send, pool.aclose)
+    return Transport(send, pool.aclose)
 
 
-def _httpx_transport(transport: LibraryTransport) -> _Transport:
-    """Return the transport over one of httpx2: into an app of this process, or a user's own."""
+def _httpx_transport(transport: LibraryTransport) -> Transport:
+    """Return the transport over one of httpx2: a user's own."""
     import httpx2
 
-    async def send(request: Request, extensions: dict[str, Any]) -> _Sent:
+    async def send(request: Request, extensions: dict[str, Any]) -> Sent:
         outgoing = httpx2.Request(
             request.method,
             request.url,
@@ -304,9 +296,9 @@ def _httpx_transport(transport: LibraryTransport) -> _Transport:
             extensions={**extensions, "target": request.target.encode()},
         )
         response = await transport.handle_async_request(outgoing)
-        return _Sent(response.status_code, response.headers.raw, cast("AsyncIterable[bytes]", response.stream), response.aclose)
+        return Sent(response.status_code, response.headers.raw, cast("AsyncIterable[bytes]", response.stream), response.aclose)
 
-    return _Transport(send, transport.aclose)
+    return Transport(send, transport.aclose)
 
 
 class _Attempt:
@@ -372,7 +364,7 @@ class Pool:
     def __init__(
         self,
         tls: Callable[[], Awaitable[ssl.SSLContext]],
-        in_process: Callable[[str], Awaitable[LibraryTransport | None]],
+        in_process: Callable[[str], Awaitable[Transport | None]],
         guard: Guard,
         *,
         size: int = CONNECTIONS,
@@ -382,7 +374,7 @@ class Pool:
         self._tls, self._in_process, self._guard, self._size, self._timeout = tls, in_process, guard, size, timeout
         self._by_host = by_host
         self._queues: weakref.WeakValueDictionary[str, asyncio.Semaphore] = weakref.WeakValueDictionary()
-        self._transports: dict[Any, _Transport] = {}
+        self._transports: dict[Any, Transport] = {}
         self._opening = asyncio.Lock()
 
     @contextlib.asynccontextmanager
@@ -430,7 +422,7 @@ class Pool:
         async with queue:
             yield
 
-    async def _send(self, attempt: _Attempt, guard: Guard, wait: float | None) -> _Sent:
+    async def _send(self, attempt: _Attempt, guard: Guard, wait: float | None) -> Sent:
         timeouts = {"connect": CONNECT_SECONDS, "read": wait, "write": wait, "pool": None}
         try:
             transport = await self._transport(attempt, guard)
@@ -443,11 +435,11 @@ class Pool:
             failure = attempt.failure(error)
         raise failure
 
-    async def _transport(self, attempt: _Attempt, guard: Guard) -> _Transport:
+    async def _transport(self, attempt: _Attempt, guard: Guard) -> Transport:
         request = attempt.request
         if app := await self._in_process(request.url):
             attempt.reports_steps = False
-            return _httpx_transport(app)
+            return app
         if make := _own_transport:
             attempt.reports_steps = False
             return await self._opened(make, lambda: _httpx_transport(make()))
@@ -455,8 +447,8 @@ class Pool:
         attempt.tls = tls = await self._tls() if request.origin.scheme == "https" or (proxy and _kind(proxy) == "https") else None
         return await self._opened((proxy, guard, tls is None), lambda: _through_proxy(proxy, tls) if proxy else _direct(tls, guard))
 
-    async def _opened(self, name: Any, make: Callable[[], _Transport]) -> _Transport:
-        def opened() -> _Transport:
+    async def _opened(self, name: Any, make: Callable[[], Transport]) -> Transport:
+        def opened() -> Transport:
             load()
             return make()
 
@@ -467,7 +459,7 @@ class Pool:
         return self._transports[name]
 
 
-def _direct(tls: ssl.SSLContext | None, guard: Guard) -> _Transport:
+def _direct(tls: ssl.SSLContext | None, guard: Guard) -> Transport:
     import httpcore2
 
     return _pool_transport(httpcore2.AsyncConnectionPool(ssl_context=tls, **_pool_options(guard)))
@@ -482,7 +474,7 @@ def _kind(proxy: Proxy) -> str:
     return {"socks": "socks5", "socks5h": "socks5"}.get(scheme, scheme)
 
 
-def _through_proxy(proxy: Proxy, tls: ssl.SSLContext | None) -> _Transport:
+def _through_proxy(proxy: Proxy, tls: ssl.SSLContext | None) -> Transport:
     """Return the transport through a proxy. Raises NotSent if its address cannot be read, or if it needs another package."""
     import httpcore2
 
@@ -643,7 +635,7 @@ def _reason(error: BaseException) -> str:
     return next((text for cause in reversed(list(_causes(error))) if (text := str(cause))), type(error).__name__)
 
 
-def _response(sent: _Sent, attempt: _Attempt) -> Response:
+def _response(sent: Sent, attempt: _Attempt) -> Response:
     headers = {name.decode("latin-1").lower(): _text(value) for name, value in sent.headers}
     chunks = _chunks(sent.stream, attempt)
     compressed = headers.get("content-encoding", "").strip().lower() in ("gzip", "deflate")
