@@ -54,7 +54,8 @@ JOB = NewJob(
 FILE: dict[str, Any] = {"path": "/x/fox.png", "sha256": "ab", "size": 9, "width": 4, "height": 3, "mime_type": "image/png"}
 LATER = ("CREATE TABLE later (picture INTEGER PRIMARY KEY REFERENCES pictures (id), depth REAL NOT NULL DEFAULT 0)",)
 OURS = ("jobs", "tasks", "pictures")  # of which 0.1.0 takes every column for its own
-COLUMNS = tuple(f"ALTER TABLE {table} ADD COLUMN mood TEXT NOT NULL DEFAULT 'kept'" for table in OURS)
+KEPT = "TEXT NOT NULL DEFAULT 'kept'"
+COLUMNS = tuple(f"ALTER TABLE {table} ADD COLUMN mood {KEPT}" for table in OURS)
 
 
 def every_column_everywhere() -> tuple[str, ...]:
@@ -67,12 +68,19 @@ def every_column_everywhere() -> tuple[str, ...]:
         query = "SELECT name FROM pragma_table_list WHERE type = 'table' AND schema = 'main' AND name NOT LIKE 'sqlite_%'"
         tables = [name for (name,) in connection.execute(query) if name != "prompts"]
         columns = {table: [row[1] for row in connection.execute(f"PRAGMA table_info({table})")] for table in tables}
-    names = {name for each in columns.values() for name in each} | {"mood"}
-    return tuple(
-        f"ALTER TABLE {table} ADD COLUMN {name} TEXT NOT NULL DEFAULT 'kept'"
-        for table in tables
-        for name in sorted(names - set(columns[table]))
+    names = {name for each in columns.values() for name in each}
+    return (
+        *(f"ALTER TABLE {table} ADD COLUMN mood {KEPT}" for table in tables),
+        "PRAGMA writable_schema = ON",  # two thousand ALTER TABLE would take minutes
+        *(_add_columns(table, sorted(names - {"mood", *columns[table]})) for table in tables),
+        "PRAGMA writable_schema = RESET",
     )
+
+
+def _add_columns(table: str, names: list[str]) -> str:
+    """Return a statement that adds columns beside `mood` to the definition of a table."""
+    mood, added = (", ".join(f"{name} {KEPT}" for name in found).replace("'", "''") for found in (["mood"], ["mood", *names]))
+    return f"UPDATE sqlite_schema SET sql = replace(sql, '{mood}', '{added}') WHERE type = 'table' AND name = '{table}'"
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
