@@ -2,7 +2,9 @@
 
 import contextlib
 import functools
+import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -222,43 +224,62 @@ class TestLater:
         assert len(server.submissions(prompt)) == 1
 
 
-KILLED = """
-import sys
+PARENT = """
+import os, signal, sys
 from imagegen_magic import ImageRequest, generate, run
 from imagegen_magic.engine.jobs import builder, runner  # what a first request imports is there before the start
-print("ready", flush=True)
-prompt, provider = sys.stdin.readline().rstrip().split("|")
-run(generate(prompt, provider=provider, size="1:1", quality="low"))
+from imagegen_magic.engine.net import transport
+transport.load()
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        prompt, provider = line.rstrip().split("|")
+        try:
+            run(generate(prompt, provider=provider, size="1:1", quality="low"))
+        finally:
+            signal.pause()  # until it is killed
+    print(child, flush=True)
+    os.waitpid(child, 0)
+    print("ended", flush=True)
 """
 
 
-def _killed(prompt, provider, until):
-    """Make a request in a process of its own and kill it as soon as `until()` returns."""
-    process = subprocess.Popen([sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    process.stdin.write(f"{prompt}|{provider}\n")
-    process.stdin.flush()
-    until()
-    process.kill()
-    process.communicate()
+@pytest.fixture
+def killed(own_world):
+    """Return a function that makes a request in a process of its own and kills it as soon as `until()` returns.
+
+    These processes are forks of one that has everything imported.
+    """
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def kill(prompt, provider, until):
+        parent.stdin.write(f"{prompt}|{provider}\n")
+        parent.stdin.flush()
+        child = int(parent.stdout.readline())
+        until()
+        os.kill(child, signal.SIGKILL)
+        assert parent.stdout.readline() == "ended\n"
+
+    yield kill
+    parent.communicate()
 
 
 def _is_accepted(server, prompt):
     deadline = time.monotonic() + 60
     while not server.accepted(prompt):
         assert time.monotonic() < deadline, f"waited for the submission of {prompt!r}"
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.long)])
-def test_kills_between_sending_and_the_answer(server, kills):
+def test_kills_between_sending_and_the_answer(server, killed, kills):
     """With idempotency and `--ask-again` not one remains unknown, and the server counted one task each."""
     chance = random.Random(kills)
     random_moments = [f"killed {kills}-{number}" for number in range(kills // 2)]
     no_answer = [f"killed {kills}-{number} [[fault: hang-after-accept]]" for number in range(kills // 2)]
     for prompt, waiting in zip(random_moments, no_answer, strict=True):
-        _killed(prompt, "evolink", lambda: time.sleep(chance.uniform(0, 0.3)))
-        _killed(waiting, "evolink", functools.partial(_is_accepted, server, waiting))
+        killed(prompt, "evolink", lambda: time.sleep(chance.uniform(0, 0.3)))
+        killed(waiting, "evolink", functools.partial(_is_accepted, server, waiting))
     api.resume(load(), ask_again=True).wait()
     states = {task.prompt: task.state for task in _tasks()}
     assert set(states.values()) <= {"saved", "dropped"}
@@ -267,11 +288,11 @@ def test_kills_between_sending_and_the_answer(server, kills):
         assert len(server.accepted(prompt)) == (states.get(prompt) == "saved")
 
 
-def test_kills_without_idempotency(server):
+def test_kills_without_idempotency(server, killed):
     """None is sent again."""
     prompts = [f"killed without {number} [[fault: hang-after-accept]]" for number in range(3)]
     for prompt in prompts:
-        _killed(prompt, "gccai", functools.partial(_is_accepted, server, prompt))
+        killed(prompt, "gccai", functools.partial(_is_accepted, server, prompt))
     api.resume(load(), ask_again=True).wait()
     assert [task.state for task in _tasks()] == ["unknown"] * 3
     for prompt in prompts:
