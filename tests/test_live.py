@@ -17,7 +17,10 @@ pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).resolve().parent.parent
 # read while pytest collects, before the fixture that empties every test's environment
 PROVIDERS = {one.name: one for one in registry.built_in() if not one.template}
-VARIABLES = {one.name: (one.key_variable, *one.other_key_variables, endpoints.base_variable(one)) for one in PROVIDERS.values()}
+KEYS = {one.name: (one.key_variable, *one.other_key_variables) for one in PROVIDERS.values()}
+VARIABLES = {
+    one.name: (*KEYS[one.name], endpoints.base_variable(one), *one.variables, *one.extra_headers.values()) for one in PROVIDERS.values()
+}
 KEPT = {name: os.environ.get(name, "") for names in VARIABLES.values() for name in names}
 
 
@@ -40,9 +43,16 @@ def test_the_cheapest_request_is_one(provider):
     assert plan.request.resolution in ("1k", "512", None)
 
 
+def test_every_key_has_its_live_test():
+    """Of each service that is built in, by any variable that its key may stand in, with its address and its further variables."""
+    assert set(PROVIDERS) == {one.name for one in registry.all_providers()}
+    needed = {"GEMINI_API_KEY", "GOOGLE_API_KEY", "OPENAI_ORG_ID", "AZURE_OPENAI_ENDPOINT", "AZURE_OPENAI_API_VERSION", "FAL_BASE_URL"}
+    assert needed <= set(KEPT)
+
+
 def _with_key(provider, monkeypatch):
     """Give a test the provider's key and address; without a key there is nothing to show."""
-    if not any(KEPT[name] for name in VARIABLES[provider.name][:-1]):
+    if not any(KEPT[name] for name in KEYS[provider.name]):
         pytest.skip(f"{provider.key_variable} is not set")
     for name in VARIABLES[provider.name]:
         if KEPT[name]:

@@ -13,6 +13,7 @@ from imagegen_magic.engine.settings import load, own_file
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.notebook.arguments import provider_choice
 from imagegen_magic.providers import registry
+from imagegen_magic.request import ImageRequest
 
 
 class Chosen(Direct):
@@ -166,8 +167,8 @@ def services():
 
 
 @pytest.mark.parametrize("provider", OTHERS, ids=lambda provider: provider.name)
-def test_a_new_user_with_any_one_key_gets_a_picture(shell, asked, services, monkeypatch, provider):
-    """A prompt in a bare cell, one question with the price, and the picture comes from there."""
+def test_a_new_user_with_any_one_key_gets_a_picture(shell, asked, services, monkeypatch, capsys, provider):
+    """A prompt in a bare cell, one question with the price of this request, and the picture comes from there."""
     monkeypatch.delenv("DIRECT_API_KEY")
     monkeypatch.setenv(provider.key_variable, "a-key-of-this-service")
     monkeypatch.setenv(endpoints.base_variable(provider), services.base_url(provider.name))
@@ -175,3 +176,8 @@ def test_a_new_user_with_any_one_key_gets_a_picture(shell, asked, services, monk
     shell.run("%%imagegen -o made\na fox")
     (image,) = shell.variables["made"]
     assert (image.provider, image.sandbox, len(asked)) == (provider.name, False, 1)
+    plan = provider.plan(ImageRequest("a fox"))
+    price = "price unknown" if plan.price.amount is None else str(plan.price)
+    out = capsys.readouterr().out
+    assert f"  1  {provider.name}: {plan.model.name}, {price}\n" in out
+    assert "sandbox: drawn here, free" in out

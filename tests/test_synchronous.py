@@ -23,8 +23,9 @@ from webserver import web
 
 from imagegen_magic import generate, run, stream
 from imagegen_magic.engine import api, loop
-from imagegen_magic.engine.context import context_of
+from imagegen_magic.engine.context import EngineContext, context_of
 from imagegen_magic.engine.jobs import runner
+from imagegen_magic.engine.jobs import spooled as spooled_answers
 from imagegen_magic.engine.jobs.unanswered import recover_spooled, unanswered
 from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.settings import load
@@ -411,6 +412,76 @@ def test_memory_stays_within_three_times_the_answer(service, count):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= 3 * len(answer)
+
+
+class TestBounds:
+    """How long an answer is waited for, how large it may be, and how many are decoded at once."""
+
+    @pytest.mark.parametrize(("setting", "seconds"), [("120", 600.0), ("900", 900.0)])
+    def test_the_patience_is_ten_minutes(self, service, monkeypatch, setting, seconds):
+        """For the whole answer, unless the setting is longer."""
+        given, submit = [], EngineContext.submit
+
+        def recorded(self, *args, **options):
+            given.append(options["timeout"])
+            return submit(self, *args, **options)
+
+        monkeypatch.setattr(EngineContext, "submit", recorded)
+        monkeypatch.setenv("IMAGEGEN_SUBMIT_TIMEOUT", setting)
+        draw()
+        assert given == [seconds]
+
+    def test_an_answer_beyond_the_limit_is_unknown_and_not_repeated(self, service, monkeypatch):
+        """The limit is 256 MiB; what came until then is kept."""
+        assert spooled_answers.MAX_ANSWER == 256 * 2**20
+        monkeypatch.setattr(spooled_answers, "MAX_ANSWER", 100)
+        with pytest.raises(SubmissionUnknown, match="exceeds"):
+            draw()
+        assert (states(), len(service.seen), [name.rpartition(".")[2] for name in spooled()]) == (["unknown"], 1, ["part"])
+
+    def test_one_answer_is_decoded_at_a_time(self, service, monkeypatch):
+        """Of several requests at once: a second one that could begin would have the time to."""
+        service.answer = (200, {}, pictures(2))
+        second, busy, most = threading.Event(), [], []
+
+        def alone(step):
+            def guarded(*args):
+                busy.append(step)
+                most.append(len(busy))
+                if len(busy) > 1:
+                    second.set()
+                second.wait(0.1)
+                try:
+                    return step(*args)
+                finally:
+                    busy.pop()
+
+            return guarded
+
+        monkeypatch.setattr(spooled_answers.SpooledAnswer, "_read", alone(spooled_answers.SpooledAnswer._read))
+        monkeypatch.setattr(spool, "picture", alone(spool.picture))
+        assert len(draw(n=4)) == 4
+        assert (max(most), len(most)) == (1, 6)
+
+    def test_memory_stays_within_three_times_an_answer_that_is_received(self, service):
+        """From its first byte to the saved pictures: it goes to the disk in pieces, and is read from there."""
+        buffer = io.BytesIO()
+        Image.effect_noise((2400, 2400), 90).save(buffer, "PNG", compress_level=0)
+        text = base64.b64encode(buffer.getvalue()).decode()
+        body = json.dumps({"data": [{"b64": text}] * 2}).encode()
+
+        def in_pieces():
+            for start in range(0, len(body), 2**16):
+                yield body[start : start + 2**16]
+
+        service.answer = (200, {"content-type": "application/json"}, in_pieces())
+        draw("a fox to warm up with")
+        service.answer = (200, {"content-type": "application/json"}, in_pieces())
+        tracemalloc.start()
+        made = draw(n=2)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (len(made), peak <= 3 * len(body)) == (2, True)
 
 
 class TestBrokenStreams:

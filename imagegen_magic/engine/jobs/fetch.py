@@ -87,18 +87,17 @@ class Fetcher:
     async def _spooled(self, url: str, directory: Path, slots: ExitStack) -> Download:
         """Return the image in a response of the spool. Raises ImageInvalid, or DownloadError if the response is gone."""
         await _acquire(self._ready, slots)
+        part = Part(directory)
+        slots.callback(part.discard)
         try:
             async with self.decoding:
-                content = await threads.writing(spool.picture, self._home, url)
+                await threads.writing(_take, self._home, url, part)
         except ImageInvalid as error:
             hint = f"the response is kept in {spool.spool_folder(self._home)}; ask the service's support, or %imagegen forget ID"
             raise ImageInvalid(error.what, hint=hint) from None
         except OSError as error:
             what = f"The response with the picture cannot be read from {spool.spool_folder(self._home)} ({error.strerror or error})"
             raise DownloadError(what, blame="you", hint="put the file back, then %imagegen resume") from error
-        part = Part(directory)
-        slots.callback(part.discard)
-        part.hold(content)
         return Download(part, "", slots, final=True)
 
     async def _fetch(self, url: str, base_url: str, directory: Path, limit: int, slots: ExitStack) -> Download:
@@ -110,6 +109,16 @@ class Fetcher:
             return Download(part, response.headers.get("content-type", ""), slots)
 
         return await self._clients.fetch(url, base_url, read)
+
+
+def _take(home: Path, url: str, part: Part) -> None:
+    """Decode the image at an address in the spool into a part: on the disk unless it is small. Raises SaveError and what spool does."""
+    content = spool.picture(home, url)
+    if len(content) <= _PIECE:
+        part.hold(content)
+        return
+    part.make_room(len(content))
+    part.write(content)
 
 
 class _TooLarge(Exception):

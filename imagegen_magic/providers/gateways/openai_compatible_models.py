@@ -50,7 +50,8 @@ class Flavour(Record):
             mask = {"mask": {"image_url": request.mask}} if request.mask else {}
             return {"images": [{"image_url": each} for each in request.references], **mask}
         if request.mask and not self.mask_field:
-            raise UnsupportedOption(f"{who} takes no mask", option="mask", value="mask", fix={"mask": None})
+            hint = "leave the mask out and describe what to change, or choose a service that takes one: %imagegen plan lists them"
+            raise UnsupportedOption(f"{who} takes no mask", option="mask", value="mask", hint=hint, fix={"mask": None})
         return {self.reference_field: list(request.references), **({self.mask_field: request.mask} if request.mask else {})}
 
     def model(self, name: str) -> Model:
