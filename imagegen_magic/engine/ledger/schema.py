@@ -299,9 +299,9 @@ _ADDITIONS: tuple[tuple[str, ...], ...] = (
     _INQUIRIES,
     _CHECKS,
     _SEEDS,
+    _TEXTS,
     _SCORES,
     _DELETIONS,
-    _TEXTS,
     _EFFECT_CHECKS,
     _RATERS,
 )  # since version 0.1.0, which knows format 4
