@@ -22,7 +22,8 @@ image = Image.linear_gradient("L").resize(SIZE).convert("RGB")
 ImageDraw.Draw(image).ellipse([side // 3 for side in SIZE] + [side // 2 for side in SIZE], fill="#c84")
 image.save("NAME.png")
 mask = None
-painter = mask_editor.open_painter("NAME.png");
+BEFORE
+painter = mask_editor.open_painter("NAME.png", start=START);
 def alpha(x, y): return mask.getpixel((x, y))[3]
 def share():
     counts = mask.getchannel("A").histogram()
@@ -102,9 +103,10 @@ def opened(lab, request):
     """Open a painter on an image of that size, in the shared notebook or one of its own; the console must stay without errors."""
     pages = []
 
-    def opening(size=(1200, 800), *, more="", own=False):
+    def opening(size=(1200, 800), *, before="", start=None, more="", own=False):
         name = re.sub(r"\W+", "-", request.node.name)
-        cells = [PAINTER.replace("SIZE", repr(size)).replace("NAME", name) + more, "0"]
+        code = PAINTER.replace("BEFORE", before).replace("START", str(start)).replace("SIZE", repr(size)).replace("NAME", name)
+        cells = [code + more, "0"]
         notebook = lab.open(f"{name}.ipynb", cells) if own else lab.shared(cells)
         pages.append(Page(notebook, f"{name}.png"))
         return pages[-1].show()
@@ -298,12 +300,11 @@ def test_a_refusal_is_shown_and_nothing_is_lost(opened):
 def test_a_painter_that_starts_from_a_mask(opened):
     """The mask is shown, and what is marked is added to it."""
     page = opened(
-        more="""
-painter._on_close()
+        before="""
 start = Image.new("RGBA", SIZE, (0, 0, 0, 255)); start.paste((0, 0, 0, 0), (0, 0, 600, 800)); start.save("start.png")
 from imagegen_magic.imaging.reference import prepare
-painter = mask_editor.open_painter("NAME.png", start=prepare(open("start.png", "rb").read(), name="start.png", max_bytes=10**7));
-""".replace("SIZE", "(1200, 800)").replace("NAME", "test_a_painter_that_starts_from_a_mask")
+""",
+        start='prepare(open("start.png", "rb").read(), name="start.png", max_bytes=10**7)',
     )
     page.notebook.until(lambda: page.root.count() == 1, "one painter")
     page.notebook.until(lambda: "50 %" in page.amount, "the mask")
