@@ -82,7 +82,7 @@ def test_every_offered_value_is_planned_and_every_other_is_refused(provider, mod
 
 
 @pytest.mark.parametrize(("provider", "model"), MODELS)
-def test_what_cannot_be_had_is_told_and_mended(provider, model):
+def test_what_a_model_cannot_do_is_refused_and_the_fix_works(provider, model):
     """Whatever is asked, the panel names each problem in words, and taking what it offers ends at a plan within a few steps."""
 
     @settings(max_examples=FEW, suppress_health_check=list(HealthCheck))

@@ -133,7 +133,7 @@ class TestDashes:
         assert words in refused(shell, f"%imagegen --dry-run {line}")
 
     def test_the_advice_works(self, shell):
-        """The mended line is the option; behind -- the words are drawn."""
+        """The corrected line is the option; behind -- the words are drawn."""
         advice = refused(shell, f"%imagegen --dry-run -p gccai A fox {EM}quality high in the snow")
         body, _ = planned(shell, re.search("write `(.*?)`", advice)[1])
         assert (body["quality"], body["prompt"]) == ("high", "A fox in the snow")
@@ -344,7 +344,7 @@ class TestTheLineOfACell:
     """Whatever is no option there is quoted, with what it looks like and the line to write."""
 
     @pytest.mark.parametrize(
-        ("line", "words", "mended"),
+        ("line", "words", "corrected"),
         [
             ("-n 3 4", "`4` is not an option, and --n takes one value", "-n 3"),
             ("--size 1024 x 1024", "`x 1024` is not an option. A size has no spaces", "--size 1024x1024"),
@@ -378,12 +378,12 @@ class TestTheLineOfACell:
             ("--sandbox false -n 2", "--sandbox is a switch without a value", "-n 2"),
         ],
     )
-    def test_the_word_is_quoted_and_the_line_mended(self, shell, pictures, line, words, mended):
-        """The mended line can be read."""
+    def test_the_word_is_quoted_and_the_line_corrected(self, shell, pictures, line, words, corrected):
+        """The corrected line can be read."""
         refusal_text = refused(shell, f"%%imagegen {line}\na fox")
         assert words in refusal_text
-        assert f"`%%imagegen {mended}`" in refusal_text
-        assert parser.read(mended).text == ""
+        assert f"`%%imagegen {corrected}`" in refusal_text
+        assert parser.read(corrected).text == ""
 
     def test_several_values_offer_a_sweep(self, shell):
         """As that may be what is meant."""

@@ -291,7 +291,7 @@ _NOTEBOOK = ("preview", "drift_above", "ask_above_cost", "keep_loop")
 
 
 def test_a_nearer_value_is_what_counts(own_world, monkeypatch):
-    """A good one over a bad one mends it, a bad one over a good one does not fall back."""
+    """A valid value replaces an invalid one below it; an invalid one above a valid one is an error."""
     monkeypatch.setenv("IMAGEGEN_TIMEOUT", "abc")
     (own_world / "pyproject.toml").write_text("[tool.imagegen]\ntimeout = 30\n")
     assert (load().get("timeout"), dict(load().errors)) == (30.0, {})

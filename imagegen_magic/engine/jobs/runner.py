@@ -9,7 +9,7 @@ import importlib
 import math
 from collections.abc import Coroutine
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imagegen_magic.engine import loop
 from imagegen_magic.engine.context import EngineContext
@@ -48,9 +48,6 @@ from imagegen_magic.errors import (
 from imagegen_magic.providers.base import Failed, Pending, Submission
 from imagegen_magic.records import ProcessBound
 from imagegen_magic.result import Cost
-
-if TYPE_CHECKING:
-    pass
 
 _CONNECT_ATTEMPTS = 5  # to reach a gateway that cannot be connected to
 _FORGOTTEN = 3 * 86400  # seconds after which "no such task" is final

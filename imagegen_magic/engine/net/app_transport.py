@@ -56,10 +56,10 @@ class _Exchange:
     async def _run(self, app: Any) -> None:
         try:
             await app(_scope(self._request), self._receive, self._send)
-            failure: Exception | None = None if self._over.is_set() else OutcomeUnknown("the response was cut off")
+            failure: Exception = OutcomeUnknown("the response was cut off")
         except Exception as error:  # whatever the app raises is the reader's
             failure = error
-        if failure is None:
+        if self._over.is_set():  # the reader has the whole response, and takes nothing more
             return
         if self.started.done():
             await self._sent.put(failure)
