@@ -123,6 +123,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("version", "--version", "show the version; nothing is sent"),
     Option("poll_seconds", "SECONDS", "minimum interval between polls; default: the service's own", readers.seconds, "engine"),
     Option("submits_at_once", "COUNT", "concurrent submissions per service; default 8", readers.count, "engine", default=8),
+    Option("submits_per_minute", "COUNT", "submissions a minute per key; default: no bound but the service's own", readers.count, "engine"),
+    Option("open_tasks", "COUNT", "tasks per key that are submitted and not finished; default: no bound", readers.count, "engine"),
     Option("submit_timeout", "SECONDS", "timeout of one submission; default 120", readers.seconds, "engine", default=120.0),
     Option("ask_above_pictures", "COUNT", "a cell or sweep of more pictures needs a confirmation; default 20", readers.count, "notebook",
            default=20),

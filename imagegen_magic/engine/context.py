@@ -17,6 +17,7 @@ from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.net.client import GatewayClients, GatewayResponse, Sink
 from imagegen_magic.engine.polling.poller import Poller
 from imagegen_magic.engine.polling.schedule import DurationModel, fit, typical_range, typical_seconds
+from imagegen_magic.engine.rates import SubmissionLimiter
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.providers.base import Call
 from imagegen_magic.records import ProcessBound
@@ -73,7 +74,7 @@ class EngineContext(ProcessBound):
         self.uploads = UploadState()
         self._checked = False
         self._pollers: dict[Any, Poller] = {}
-        self._submit_slots: dict[Any, asyncio.Semaphore] = {}
+        self._limiters: dict[Any, SubmissionLimiter] = {}
         self._histories: dict[Kind, DurationHistory] = {}
         loop.at_stop(self.close)
 
@@ -112,10 +113,12 @@ class EngineContext(ProcessBound):
             await self.ledger.check()
             self._checked = True
 
-    def submit_slots(self, gateway: Endpoint, submits_at_once: int) -> asyncio.Semaphore:
-        """Return the gateway's bound on submissions in flight."""
-        name = (gateway.provider.name, gateway.base_url, submits_at_once)
-        return self._submit_slots.setdefault(name, asyncio.Semaphore(submits_at_once))
+    def limiter(self, gateway: Endpoint) -> SubmissionLimiter:
+        """Return what bounds the submissions of this gateway's key."""
+        name = (gateway.provider.name, gateway.base_url, gateway.key)
+        if name not in self._limiters:
+            self._limiters[name] = SubmissionLimiter(self.clock)
+        return self._limiters[name]
 
     async def history(self, kind: Kind, megapixels: float) -> DurationHistory:
         """Return the durations of a kind of task, read from the ledger once."""

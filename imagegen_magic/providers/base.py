@@ -151,6 +151,9 @@ class Provider:
     balance_path: ClassVar[str] = ""  # of what the account has; "": it does not say
     list_path: ClassVar[str] = ""  # of the account's latest tasks; "": it lists none
     list_seconds: ClassVar[float] = 3 * 86_400.0  # for which the list names a task's prompt
+    keeps_seconds: ClassVar[float] = 86_400.0  # for which it keeps the pictures of a finished task
+    submits_per_minute: ClassVar[int | None] = None  # of one key, as its page states; None: it states none
+    open_tasks: ClassVar[int | None] = None  # of one key at the same time, as its page states; None: it states none
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Accept the attributes of a gateway written for 0.1.0, with a DeprecationWarning."""

@@ -108,6 +108,7 @@ class ImageDownloader:
         costs = (self._endpoint.label_cost(state.cost), self._endpoint.label_cost(task.cost), self._endpoint.label_cost(self._spec.price))
         task.cost = next((cost for cost in costs if cost.amount is not None), Cost())
         task.text = state.text or task.text
+        task.kept_until = state.expires_at or self._context.clock.time() + self._endpoint.provider.keeps_seconds
         task.seeds = known_seeds(task, state.seeds) or task.seeds
         try:
             ids = await self._context.ledger.record_result(
@@ -265,7 +266,8 @@ class ImageDownloader:
     async def _answer_of(self, url: str) -> Download:
         """Return the answer of an address. Raises HTTPStatusError if it is gone, _Unavailable if it may be available later."""
         try:
-            return await self._context.fetcher.fetch(url, self._endpoint.base_url, self._spec.save_dir)
+            kept_until = self._task.kept_until
+            return await self._context.fetcher.fetch(url, self._endpoint.base_url, self._spec.save_dir, kept_until=kept_until)
         except HTTPStatusError as error:
             if error.temporary:
                 raise _Unavailable(f"the file host answered {error.status}", error.retry_after) from None

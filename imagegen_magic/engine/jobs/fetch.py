@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.net.client import MAX_BYTES, GatewayClients
 from imagegen_magic.engine.net.transport import Response
+from imagegen_magic.engine.slots import Slots
 from imagegen_magic.engine.storage import spool
 from imagegen_magic.engine.storage.parts import Part
 from imagegen_magic.errors import DownloadError, ImageInvalid
@@ -48,13 +50,14 @@ class Fetcher:
     def __init__(self, clients: GatewayClients, home: Path) -> None:
         self._clients, self._home = clients, home
         self.decoding = asyncio.Semaphore(1)  # an answer in the spool may be large, and takes several times its size in memory
-        self._ready = asyncio.Semaphore(_READY)
+        self._ready = Slots()
         self._large = asyncio.Semaphore(_LARGE)
-        self._gateways: dict[str, asyncio.Semaphore] = {}
+        self._gateways: dict[str, Slots] = {}
 
-    async def fetch(self, url: str, base_url: str, directory: Path) -> Download:
+    async def fetch(self, url: str, base_url: str, directory: Path, *, kept_until: float = math.inf) -> Download:
         """Return the answer of an address, once it is complete and has a slot to wait in.
 
+        What the service keeps for the shortest time is fetched first: until `kept_until`, in epoch seconds.
         Raises what `GatewayClients.fetch` raises; SaveError if the disk is too full; ImageInvalid for more than `LARGEST` bytes.
         """
         with ExitStack() as slots:  # whatever ends the download frees them, and removes the hidden file
@@ -63,12 +66,13 @@ class Fetcher:
                 download = await held(url, directory, slots)
                 return download._replace(slots=slots.pop_all())
             try:
-                async with self._gateways.setdefault(base_url, asyncio.Semaphore(_PER_GATEWAY)):
-                    download = await self._fetch(url, base_url, directory, MAX_BYTES, slots)
+                async with self._gateways.setdefault(base_url, Slots()).slot(_PER_GATEWAY, kept_until):
+                    download = await self._fetch(url, base_url, directory, MAX_BYTES, slots, kept_until)
             except _TooLarge:  # requested again, so that no connection waits for a slot
                 slots.close()
-                await _acquire(self._large, slots)
-                download = await self._fetch(url, base_url, directory, LARGEST, slots)
+                await self._large.acquire()
+                slots.callback(self._large.release)
+                download = await self._fetch(url, base_url, directory, LARGEST, slots, kept_until)
             return download._replace(slots=slots.pop_all())
 
     async def _decoded(self, url: str, directory: Path, slots: ExitStack) -> Download:
@@ -81,12 +85,12 @@ class Fetcher:
         part = Part(directory)
         slots.callback(part.discard)
         part.hold(content)
-        await _acquire(self._ready, slots)
+        await self._wait_to_be_saved(slots)
         return Download(part, head.removeprefix("data:").partition(";")[0], slots)
 
     async def _spooled(self, url: str, directory: Path, slots: ExitStack) -> Download:
         """Return the image in a response of the spool. Raises ImageInvalid, or DownloadError if the response is gone."""
-        await _acquire(self._ready, slots)
+        await self._wait_to_be_saved(slots)
         part = Part(directory)
         slots.callback(part.discard)
         try:
@@ -100,12 +104,16 @@ class Fetcher:
             raise DownloadError(what, blame="you", hint="put the file back, then %imagegen resume") from error
         return Download(part, "", slots, final=True)
 
-    async def _fetch(self, url: str, base_url: str, directory: Path, limit: int, slots: ExitStack) -> Download:
+    async def _wait_to_be_saved(self, slots: ExitStack, kept_until: float = math.inf) -> None:
+        await self._ready.acquire(_READY, kept_until)
+        slots.callback(self._ready.release)
+
+    async def _fetch(self, url: str, base_url: str, directory: Path, limit: int, slots: ExitStack, kept_until: float) -> Download:
         async def read(response: Response) -> Download:
             part = Part(directory)
             slots.callback(part.discard)
             await _read(response, part, limit)
-            await _acquire(self._ready, slots)
+            await self._wait_to_be_saved(slots, kept_until)
             return Download(part, response.headers.get("content-type", ""), slots)
 
         return await self._clients.fetch(url, base_url, read)
@@ -123,11 +131,6 @@ def _take(home: Path, url: str, part: Part) -> None:
 
 class _TooLarge(Exception):
     """The answer is, or becomes, larger than an image may be."""
-
-
-async def _acquire(semaphore: asyncio.Semaphore, slots: ExitStack) -> None:
-    await semaphore.acquire()
-    slots.callback(semaphore.release)
 
 
 async def _read(response: Response, part: Part, limit: int) -> None:

@@ -123,6 +123,7 @@ def price_of(row: TaskRow) -> Cost:
 
 
 def _running_task(row: TaskRow, position: int, again: bool) -> RunningTask:
+    ends = [picture.expires_at for picture in row.pictures if picture.expires_at is not None]
     return RunningTask(
         row=row.row,
         position=position,
@@ -138,6 +139,7 @@ def _running_task(row: TaskRow, position: int, again: bool) -> RunningTask:
         numbers={picture.id: picture.position for picture in row.pictures},
         seeds={picture.position: picture.seed for picture in row.pictures if picture.seed is not None},
         text=next((picture.text for picture in row.pictures), ""),
+        kept_until=min(ends, default=row.made_at or row.submitted_at or row.created),  # an unknown end: the oldest first
         resumed=True,
     )
 

@@ -9,6 +9,7 @@ import importlib
 import math
 from collections.abc import Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from imagegen_magic.engine import loop
@@ -32,6 +33,7 @@ from imagegen_magic.engine.ledger.inquiries import begin_inquiry, end_inquiry
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.retry import Retryable, RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
+from imagegen_magic.engine.rates import limits_of
 from imagegen_magic.errors import (
     APIError,
     GatewayUnreachable,
@@ -64,6 +66,8 @@ class TaskRunner(ProcessBound):
         self.report, self.side_errors = reporter.progress, reporter.side_errors
         self._images = ImageDownloader(context, reporter, channel.preview_edge, self._release_if_detached)
         self._timeout: float = channel.settings.get("timeout")
+        self._limiter, self._limits = context.limiter(self.endpoint), limits_of(self.endpoint, channel.settings)
+        self._began: float | None = None  # epoch seconds: its first attempt to submit, or to ask
         self.maybe_submitted = bool(task.task_id or spec.unknown)  # whether the gateway may know of this task
         self.on_the_wire = False  # whether its submission, or a question about it, is out without an answer
         self.finished = False  # whether it has ended: saved, failed, or left
@@ -101,6 +105,12 @@ class TaskRunner(ProcessBound):
 
     async def run(self) -> None:
         """Bring the task's images to disk. Raises the error that ended it; the ledger already knows it."""
+        async with contextlib.AsyncExitStack() as while_open:
+            known = bool(self.task.task_id)  # and so open at the service already
+            await while_open.enter_async_context(self._limiter.open_task(None if known else self._limits.open_tasks, self.spec.tasks))
+            await self._run(while_open)
+
+    async def _run(self, while_open: contextlib.AsyncExitStack) -> None:
         if not self.task.task_id:
             try:
                 if self.spec.unknown:
@@ -114,6 +124,7 @@ class TaskRunner(ProcessBound):
             if not self.task.addresses:
                 async with self._clock.timeout_at(self._images.deadline):
                     await self._poll()
+            await while_open.aclose()
             await self._images.run()
         except TimeoutError as error:
             if isinstance(error, ImageGenError):
@@ -182,16 +193,14 @@ class TaskRunner(ProcessBound):
     # submitting
 
     async def _submit(self) -> None:
-        async with self._context.submit_slots(self.endpoint, self._channel.settings.get("submits_at_once")):
+        async with self._limiter.in_flight(self._limits.at_once, self.spec.tasks):
             if error := self._channel.known_refusal(self.endpoint):
                 raise error
             if self._spooled is not None:
                 await self._spooled.make_ready()
-            self._began = self.task.submitted = self._clock.time()
-            self.report("submitting")
             try:
                 await attempts(
-                    lambda: loop.uninterrupted(self._even_if_detached(self._post())),
+                    self._attempt,
                     Retryable,
                     is_enough=self._is_enough,
                     before_pause=self._report_pause,
@@ -201,10 +210,23 @@ class TaskRunner(ProcessBound):
                 await self._fail(refusal.error)
                 raise refusal.error from None
 
+    async def _attempt(self) -> None:
+        async with self._limiter.turn(self._limits.per_minute, self._timeout, partial(self.report, "planned")):
+            if error := self._channel.known_refusal(self.endpoint):  # met by another task meanwhile
+                raise error
+            if self._began is None:
+                self._began = self.task.submitted = self._clock.time()
+                self.report("submitting")
+            await loop.uninterrupted(self._even_if_detached(self._post()))
+
     def _is_enough(self, failed: RetryDetails) -> bool:
         if isinstance(failed.error, Retryable) and isinstance(failed.error.error, GatewayUnreachable):
             return failed.attempt >= _CONNECT_ATTEMPTS
-        return self._clock.time() - self._began + failed.retry_after > self._timeout
+        return self._passed(failed)
+
+    def _passed(self, failed: RetryDetails) -> bool:
+        """Return whether the timeout passes before the next attempt."""
+        return (0.0 if self._began is None else self._clock.time() - self._began) + failed.retry_after > self._timeout
 
     def _report_pause(self, failed: RetryDetails) -> None:
         self.report("submitting", f"{getattr(failed.error, 'note', '')}, again in {math.ceil(failed.pause) or 1} s")
@@ -272,7 +294,7 @@ class TaskRunner(ProcessBound):
         self.report("submitting", f"no clear answer from {self.endpoint.provider.title}, asking with the same key")
         try:
             await attempts(
-                lambda: loop.uninterrupted(self._even_if_detached(self._ask(unknown))),
+                lambda: self._inquire_once(unknown),
                 StillUnclear,
                 is_enough=self._is_asked_enough,
                 before_pause=self._report_pause,
@@ -285,7 +307,18 @@ class TaskRunner(ProcessBound):
     def _is_asked_enough(self, failed: RetryDetails) -> bool:
         if not getattr(failed.error, "in_progress", False) and failed.attempt >= _CONNECT_ATTEMPTS:
             return True
-        return self._clock.time() - self._began + failed.retry_after > self._timeout
+        return self._passed(failed)
+
+    async def _inquire_once(self, unknown: SubmissionUnknown) -> None:
+        """Ask in turn with the submissions. Raises like `_ask`, and StillUnclear if the service asks to wait for too long."""
+        try:
+            async with (
+                self._limiter.in_flight(self._limits.at_once, self.spec.tasks),
+                self._limiter.turn(self._limits.per_minute, self._timeout, partial(self.report, "submitting")),
+            ):
+                await loop.uninterrupted(self._even_if_detached(self._ask(unknown)))
+        except Retryable as refusal:
+            raise StillUnclear(refusal.note, refusal.pause) from None
 
     async def _ask(self, unknown: SubmissionUnknown) -> None:
         """Send the very same body with the very same key once; what cannot be recorded is not asked, and stays `unknown`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,7 @@ class RunningTask:
     numbers: dict[int, int] = field(default_factory=dict)  # ledger's image id -> number within the task, from 0
     seeds: dict[int, int] = field(default_factory=dict)  # number within the task, from 0 -> the seed that is known
     text: str = ""  # what the service wrote beside the pictures
+    kept_until: float = math.inf  # epoch seconds: when the service deletes its images, as far as that is known
     resumed: bool = False
 
 

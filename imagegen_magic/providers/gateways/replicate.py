@@ -38,6 +38,7 @@ class Replicate(Provider):
     task_path, cancel_path = "/predictions/{}", "/predictions/{}/cancel"
     cancel_outcomes: ClassVar[Mapping[str, str]] = replicate_models.CANCEL_OUTCOMES
     list_path, list_seconds = "/predictions", _HOUR
+    keeps_seconds, submits_per_minute = _HOUR, 600
     input_field = "input"
     field_names: ClassVar[Mapping[str, str]] = replicate_models.FIELD_NAMES
     reserved_fields: ClassVar[Mapping[str, str]] = replicate_models.RESERVED_FIELDS
