@@ -99,7 +99,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("score", "--score SCORER,…", "measure the pictures: functions of the notebook, or built-in scorers (%imagegen scorers)",
            spaces=True),
     Option("out", "-o, --out NAME", "variable for the Generation; _imagegen always holds the last one", readers.variable),
-    Option("save_dir", "--save-dir DIR", "folder of the originals; default: imagegen/ beside the notebook", readers.folder, "engine",
+    Option("save_dir", "--save-dir DIR", "folder of the originals; default: imagegen/ beside the notebook", readers.save_dir, "engine",
            default="imagegen", spaces=True),
     Option("name", "--name STEM", "file name of the originals; default: words of the prompt", readers.text, "engine", spaces=True),
     Option("preview", "--preview PX", "longest edge of the picture in the notebook; default and maximum: 1024", readers.preview,

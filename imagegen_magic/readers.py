@@ -12,6 +12,8 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from imagegen_magic.paths import is_address, is_plain_address
+
 PROGRESS = ("auto", "widgets", "text")
 MIN_PREVIEW, MAX_PREVIEW = 16, 1024  # pixels; a larger picture would swell the notebook
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
@@ -30,6 +32,14 @@ def folder(value: Any) -> str:
     path = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(path, str):
         raise ValueError("the path of a folder, as text")
+    return path
+
+
+def save_dir(value: Any) -> str:
+    """Return the path of a folder, or its address in a store: without a user, a password and a query, which would be credentials."""
+    path = folder(value)
+    if is_address(path) and not is_plain_address(path):
+        raise ValueError("an address without user, password and query, as s3://bucket/prefix; the store's own library finds credentials")
     return path
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 from imagegen_magic.errors import ImageGenError, ReadError, UnsupportedOption
-from imagegen_magic.paths import text_of
+from imagegen_magic.paths import Location, StorePath, text_of
 from imagegen_magic.records import Record
 from imagegen_magic.request import ImageRequest
 
@@ -136,7 +136,9 @@ class Progress(Record):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class GeneratedImage(Record):
-    """One complete image on the disk.
+    """One complete image, on the disk or in a store.
+
+    `path` is its file on the disk, None if it is in a store; `location` is that path as text, or the address in the store.
 
     `width` and `height` are in pixels, read from its bytes; `seconds` from the submission to the end; `created` in epoch seconds; `id`
     is the ledger's. `differences` names in text what differs from the request. `reused` means that it existed and cost nothing now.
@@ -147,7 +149,7 @@ class GeneratedImage(Record):
     wrote beside it; a reused image has none.
     """
 
-    path: Path
+    path: Path | None
     url: str
     width: int
     height: int
@@ -171,19 +173,29 @@ class GeneratedImage(Record):
     unchecked: tuple[str, ...] = ()
     seed: int | None = None
     text: str = ""
+    location: str = ""
+
+    def __post_init__(self) -> None:
+        if self.path is not None:
+            object.__setattr__(self, "location", text_of(self.path))
+
+    @property
+    def file(self) -> Location:
+        """The file: a Path, or a StorePath, which has the same attributes for reading."""
+        return StorePath(self.location) if self.path is None else self.path
 
     @property
     def data(self) -> bytes:
         """The gateway's bytes, unchanged. Raises PictureGone (a FileNotFoundError) if the file was moved, else ReadError (an OSError)."""
         try:
-            return self.path.read_bytes()
+            return self.file.read_bytes()
         except OSError as error:
-            raise ReadError.of(text_of(self.path), error) from None
+            raise ReadError.of(self.location, error) from None
 
     def __repr__(self) -> str:
         play = " (sandbox)" if self.sandbox else ""
         name = f" @{self.id}" if self.id else ""
-        return f"<GeneratedImage{name} {text_of(self.path)}, {self.width}×{self.height}, by {self.provider} {self.model}{play}>"
+        return f"<GeneratedImage{name} {self.location}, {self.width}×{self.height}, by {self.provider} {self.model}{play}>"
 
     def open(self) -> Image:
         """Return the decoded Pillow image. Raises as `data`, and ImageInvalid if the file is damaged."""
@@ -193,15 +205,20 @@ class GeneratedImage(Record):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         try:
-            self.path.stat()
+            self.file.stat()
         except OSError as error:
-            return {"text/plain": f"{self!r}: {ReadError.of(text_of(self.path), error).what}"}, {}
+            return {"text/plain": f"{self!r}: {ReadError.of(self.location, error).what}"}, {}
         return as_output((self,))
 
     def _mime_(self) -> tuple[str, str]:
         """Return the picture as HTML for marimo, which cannot format a list of objects that have several types (in 0.25)."""
         bundle, _ = self._repr_mimebundle_()
         return "text/html", bundle.get("text/html") or escape(bundle["text/plain"])
+
+
+def file_fields(file: Location) -> dict[str, Any]:
+    """Return the fields of a GeneratedImage that name its file."""
+    return {"path": file if isinstance(file, Path) else None, "location": text_of(file)}
 
 
 class Images(tuple[GeneratedImage, ...]):
@@ -264,7 +281,7 @@ class Generation(Record, Sequence[GeneratedImage]):
         from imagegen_magic.imaging.sheet import sheet as sheets
         from imagegen_magic.imaging.text import missing_fonts
 
-        sheet = grid.contact_sheet([image.path for image in self.images], self._captions(), columns, title=self._title())
+        sheet = grid.contact_sheet([image.file for image in self.images], self._captions(), columns, title=self._title())
         missing_fonts.warn(sheet.missing_scripts())
         return sheets.to_image(sheet, edge) if path is None else sheets.write(sheet, path, edge)
 
@@ -280,10 +297,10 @@ class Generation(Record, Sequence[GeneratedImage]):
         return self.request.prompt
 
     def _captions(self) -> tuple[str, ...]:
-        return tuple(image.path.name for image in self.images)
+        return tuple(image.file.name for image in self.images)
 
     def __repr__(self) -> str:
-        paths = ", ".join(str(image.path) for image in self.images)
+        paths = ", ".join(str(image.file) for image in self.images)
         return f"<Generation of {len(self)} by {self.provider}: {paths}>"
 
 

@@ -15,9 +15,10 @@ from imagegen_magic.engine import threads
 from imagegen_magic.engine.ledger import deletion
 from imagegen_magic.engine.ledger.deletion import Deletion, StoredFile
 from imagegen_magic.engine.ledger.ledger import Ledger
-from imagegen_magic.engine.storage import images, source_copies, spool
+from imagegen_magic.engine.storage import source_copies, spool
+from imagegen_magic.engine.storage.stores import open_store
 from imagegen_magic.errors import LedgerError, SaveError, UnsupportedOption
-from imagegen_magic.paths import path_of
+from imagegen_magic.paths import Location, located
 
 
 class Deleted(NamedTuple):
@@ -25,7 +26,7 @@ class Deleted(NamedTuple):
 
     ledger: Deletion
     freed: int
-    changed: tuple[Path, ...]
+    changed: tuple[Location, ...]
 
 
 async def check(ledger: Ledger, ids: Sequence[int]) -> None:
@@ -79,12 +80,12 @@ async def finish(ledger: Ledger) -> None:
     await deletion.finish_deletion(ledger)
 
 
-def _remove_files(files: Sequence[StoredFile]) -> tuple[int, tuple[Path, ...]]:
+def _remove_files(files: Sequence[StoredFile]) -> tuple[int, tuple[Location, ...]]:
     freed, changed = 0, []
     for each in files:
-        path = path_of(each.path)
+        path = located(each.path)
         try:
-            size = images.remove(path, each.sha256)
+            size = open_store(path.parent).remove(path.name, each.sha256)
         except OSError as error:
             raise _not_removed(str(path), error) from error
         freed += size or 0

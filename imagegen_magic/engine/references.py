@@ -20,7 +20,7 @@ from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.formats import PNG, WEB_TYPES
 from imagegen_magic.humanize import local_day
-from imagegen_magic.paths import path_of, text_of
+from imagegen_magic.paths import located
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.describe import shown
 from imagegen_magic.request import ImageRequest, LocalImage
@@ -118,7 +118,7 @@ class ReferenceLoader:
                 raise UnsupportedOption("That result holds no picture", option=option, value="an empty result")
             source = source[0]
         if isinstance(source, GeneratedImage):
-            return source, f"@{source.id}" if source.id else source.path.name
+            return source, f"@{source.id}" if source.id else source.file.name
         plain = source is None or isinstance(source, int | float | tuple | list | Mapping)
         return source, "the mask" if option == "mask" else shown(source) if plain else f"the {type(source).__name__}"
 
@@ -169,12 +169,12 @@ class ReferenceLoader:
             self._refuse_deleted(found.id)
         sha256, expires_at, saved_at = (found.sha256, found.expires_at, found.saved_at) if found else ("", None, None)
         expires_at = expires_at or (saved_at or image.created) + _LIFE
-        return StoredImage(image.id, text_of(image.path), Address(image.url), sha256, expires_at, saved_at)
+        return StoredImage(image.id, image.location, Address(image.url), sha256, expires_at, saved_at)
 
     def _prepared_result(self, row: StoredImage, name: str, types: tuple[str, ...]) -> str | LocalImage:
         """Return a result: its file's bytes, with its address if they are sent unchanged; the address alone if the file is missing."""
         try:
-            data = path_of(row.path or "").read_bytes()
+            data = located(row.path or "").read_bytes()
         except OSError as error:
             if row.url and (row.expires_at or 0) > CLOCK.time():
                 return row.url

@@ -7,6 +7,7 @@ import difflib
 import functools
 import json
 import os
+import re
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from imagegen_magic.deprecated import renamed_fields
 from imagegen_magic.engine.storage.disk_errors import as_save_error
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.options import SETTINGS, settings_for
-from imagegen_magic.paths import path_of, text_of
+from imagegen_magic.paths import Location, StorePath, is_address, located, path_of, text_of
 from imagegen_magic.records import Record, hash_of_fields
 
 REQUEST_OPTIONS = settings_for("request")
@@ -104,15 +105,18 @@ class Settings(Record):
         return Path(platformdirs.user_data_dir("imagegen_magic", appauthor=False))
 
     @property
-    def save_dir(self) -> Path:
-        """The folder of the originals, beside the notebook unless it is absolute. Raises UnsupportedOption as `beside` does."""
-        return self.beside(self.get("save_dir"))
+    def save_dir(self) -> Location:
+        """The folder of the originals, beside the notebook unless it is absolute or in a store. Raises UnsupportedOption as `beside`."""
+        folder = located(self.get("save_dir"))
+        return folder if isinstance(folder, StorePath) else self.beside(folder)
 
     @property
     def save_dir_within(self) -> Path | None:
-        """The folder of the originals relative to the notebook's; None if it is absolute."""
-        folder = _expanded(self.get("save_dir"))
-        return None if folder.is_absolute() else folder
+        """The folder of the originals relative to the notebook's; None if it is absolute or in a store."""
+        folder = located(self.get("save_dir"))
+        if isinstance(folder, StorePath) or (folder := _expanded(folder)).is_absolute():
+            return None
+        return folder
 
     def beside(self, path: str | Path) -> Path:
         """Return a path relative to the notebook's folder. Raises UnsupportedOption if it names the home of an unknown user."""
@@ -135,8 +139,14 @@ def _read(name: str, value: Any, place: str) -> Any:
     try:
         return SETTINGS[name].read(value)
     except ValueError as error:
+        value = _without_credentials(value)
         what = f"{name} = {_shown(value)} in {place} cannot be used"
         raise UnsupportedOption(what, option=name, value=value, hint=f"the setting {name} takes {error}") from None
+
+
+def _without_credentials(value: Any) -> Any:
+    """Return the address of a folder without what may be a user, a password or a signature, any other value as it is."""
+    return re.sub(r"://[^/\s]*@", "://…@", re.sub(r"\?.*", "?…", value)) if isinstance(value, str) and is_address(value) else value
 
 
 def _shown(value: Any) -> str:

@@ -26,7 +26,7 @@ from imagegen_magic.engine.ledger.sweeps import SweepRecord, record_sweep
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.engine.storage.filenames import filename_stem
 from imagegen_magic.errors import ImageGenError, ImageInvalid, PictureDeleted, SubmissionUnknown
-from imagegen_magic.paths import path_of, text_of
+from imagegen_magic.paths import located, text_of
 from imagegen_magic.providers.base import Call
 from imagegen_magic.records import PortableError
 from imagegen_magic.request import ImageRequest, LocalImage
@@ -280,7 +280,7 @@ class _Builder:
             model=new.model,
             expected=new.expected,
             price=new.price,
-            save_dir=path_of(new.save_dir),
+            save_dir=located(new.save_dir),
             filename_stem=filename_stem(request.prompt, entry.token[:4], new.name),
             tasks=self.tasks,
             protected=protected(new.sources),

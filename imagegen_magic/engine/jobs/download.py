@@ -12,7 +12,6 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from imagegen_magic.engine import loop, threads
@@ -24,15 +23,19 @@ from imagegen_magic.engine.jobs.task import Reporter, generated_image, known_see
 from imagegen_magic.engine.net.client import MAX_BYTES, HTTPStatusError, NotTrusted
 from imagegen_magic.engine.net.retry import RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
-from imagegen_magic.engine.storage import images, source_copies, spool
+from imagegen_magic.engine.storage import source_copies, spool, stores
+from imagegen_magic.engine.storage.images import Saved
+from imagegen_magic.engine.storage.stores import open_store
 from imagegen_magic.engine.storage.unreadable import is_answer, suffix_of
 from imagegen_magic.errors import APIError, DownloadError, ImageGenError, ImageInvalid, LedgerError
-from imagegen_magic.notebook_folder import followed
+from imagegen_magic.paths import Location
 from imagegen_magic.providers.base import Succeeded, TaskState
 from imagegen_magic.records import PortableError
-from imagegen_magic.result import Cost
+from imagegen_magic.result import Cost, file_fields
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from imagegen_magic.imaging.preview import Preview
     from imagegen_magic.imaging.verify import ImageInfo
 
@@ -49,7 +52,7 @@ class Verified(NamedTuple):
 
     info: ImageInfo
     preview: Preview | None
-    saved: images.Saved
+    saved: Saved
     mismatches: tuple[str, ...]
 
 
@@ -60,7 +63,7 @@ class Unreadable(NamedTuple):
     """
 
     reason: str
-    path: Path | None
+    path: Location | None
     answer: bool
     settled: bool
 
@@ -263,11 +266,15 @@ class ImageDownloader:
             what = f"The picture's address has expired, and so has the new one ({error})"
             raise DownloadError(what, blame="gateway") from None
 
+    @property
+    def _arrival_folder(self) -> Path:
+        return stores.arrival_folder(self._spec.save_dir, self._context.home)
+
     async def _answer_of(self, url: str) -> Download:
         """Return the answer of an address. Raises HTTPStatusError if it is gone, _Unavailable if it may be available later."""
         try:
             kept_until = self._task.kept_until
-            return await self._context.fetcher.fetch(url, self._endpoint.base_url, self._spec.save_dir, kept_until=kept_until)
+            return await self._context.fetcher.fetch(url, self._endpoint.base_url, self._arrival_folder, kept_until=kept_until)
         except HTTPStatusError as error:
             if error.temporary:
                 raise _Unavailable(f"the file host answered {error.status}", error.retry_after) from None
@@ -327,10 +334,10 @@ class ImageDownloader:
         except ImageInvalid as error:
             return self._keep_unreadable(download, number, error.what[:1].lower() + error.what[1:])
         different = self._mismatches(info)
-        folder = followed(spec.save_dir)
+        store = open_store(spec.save_dir)
         facts = {"width": info.width, "height": info.height, "mime_type": info.mime_type}
-        saved = images.save(part, folder, spec.filename_stem, number, info.suffix, sidecar(spec, self._task, number, facts, different))
-        images.remove_unsettled(folder, spec.filename_stem, number, self._task.task_id)
+        saved = store.save(part, spec.filename_stem, number, info.suffix, sidecar(spec, self._task, number, facts, different))
+        store.remove_unsettled(spec.filename_stem, number, self._task.task_id)
         return Verified(info, preview, saved, different)
 
     def _keep_unreadable(self, download: Download, number: int, reason: str, *, certain: bool = False) -> Unreadable:
@@ -339,8 +346,8 @@ class ImageDownloader:
             return Unreadable(reason, None, answer=True, settled=False)
         suffix, answer = suffix_of(part.head, download.content_type), not download.final and is_answer(part.head)
         notes = sidecar(spec, self._task, number, {}, ()) | {"reason": reason, "size": part.size, "content_type": download.content_type}
-        path, settled = images.keep_unreadable(
-            part, followed(spec.save_dir), spec.filename_stem, number, suffix, notes, certain=certain or download.final, answer=answer
+        path, settled = open_store(spec.save_dir).keep_unreadable(
+            part, spec.filename_stem, number, suffix, notes, certain=certain or download.final, answer=answer
         )
         return Unreadable(reason, path, answer=answer, settled=settled)
 
@@ -369,17 +376,17 @@ class ImageDownloader:
         await self._record_and_emit(image, self._task.addresses.get(image, ""), outcome)
         return True
 
-    def _verify_saved(self, folders: Sequence[Path], number: int) -> Verified | None:
+    def _verify_saved(self, folders: Sequence[Location], number: int) -> Verified | None:
         stem, task_id = self._spec.filename_stem, self._task.task_id
-        folders = list(dict.fromkeys(map(followed, folders)))
-        for folder in folders:
-            if path := images.saved_before(folder, stem, number, task_id):
+        found = list({store.location: store for store in map(open_store, folders)}.values())
+        for store in found:
+            if path := store.saved_before(stem, number, task_id):
                 with contextlib.suppress(OSError, ImageInvalid):
                     data = path.read_bytes()
                     info, preview = _verify(data, self._preview_edge)
-                    for each in folders:
-                        images.remove_unsettled(each, stem, number, task_id)
-                    saved = images.Saved(path, hashlib.sha256(data).hexdigest(), len(data), path.with_suffix(".json"))
+                    for each in found:
+                        each.remove_unsettled(stem, number, task_id)
+                    saved = Saved(path, hashlib.sha256(data).hexdigest(), len(data), path.with_suffix(".json"))
                     return Verified(info, preview, saved, self._mismatches(info))
         return None
 
@@ -394,12 +401,12 @@ class ImageDownloader:
         self._saved.add(image)
         url = "" if url.startswith(("data:", spool.SCHEME)) else url
         seed = self._task.seeds.get(self._task.numbers[image])
-        result = generated_image(self._spec, self._task, id=image, path=saved.path, url=url, preview=preview, seed=seed, **facts)
+        result = generated_image(self._spec, self._task, id=image, **file_fields(saved.path), url=url, preview=preview, seed=seed, **facts)
         if self._spec.protected is not None:
             result = replace(result, drift=await self._drift(image, saved.path, *self._spec.protected))
         self._reporter.emit(result)
 
-    async def _drift(self, image: int, path: Path, before: str, mask: str) -> tuple[float, float] | None:
+    async def _drift(self, image: int, path: Location, before: str, mask: str) -> tuple[float, float] | None:
         """Return and record how much of what the mask protects was changed; None if that cannot be computed."""
         try:
             found = await threads.saving(lambda: source_copies.drift(self._context.home, path.read_bytes(), before, mask))

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.clock import Clock
 from imagegen_magic.engine.jobs.task import Reporter
-from imagegen_magic.engine.storage import images, spool
+from imagegen_magic.engine.storage import spool, stores
 from imagegen_magic.errors import ImageInvalid, SaveError
-from imagegen_magic.notebook_folder import followed
 
 if TYPE_CHECKING:
     from imagegen_magic.imaging.preview import Preview
@@ -58,7 +57,7 @@ class FirstViews:
     def _keep(self) -> str:
         spec, task = self._reporter.spec, self._reporter.task
         try:
-            path = images.keep_partial(spool.decoded(self._latest), followed(spec.save_dir), spec.filename_stem, task.first)
+            path = stores.open_store(spec.save_dir).keep_partial(spool.decoded(self._latest), spec.filename_stem, task.first)
         except (ImageInvalid, SaveError):
             return ""
         return f"; a first view was kept, which is not the finished picture: {path}"

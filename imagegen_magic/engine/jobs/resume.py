@@ -19,23 +19,23 @@ from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.ledger import NewSource, TaskRow
 from imagegen_magic.engine.ledger.spending import prorate
 from imagegen_magic.engine.settings import Settings
-from imagegen_magic.engine.storage import filenames, images, parts
+from imagegen_magic.engine.storage import filenames, images, parts, stores
 from imagegen_magic.errors import ImageGenError, LedgerError, NotFound, SubmissionUnknown
-from imagegen_magic.paths import path_of
+from imagegen_magic.paths import Location, located
 from imagegen_magic.providers import registry
 from imagegen_magic.providers.urls import without_user
 from imagegen_magic.result import Cost
 
 
-async def resume_tasks(rows: Sequence[TaskRow], channel: JobChannel, folder: Path | None = None, *, again: bool = False) -> Prepared:
+async def resume_tasks(rows: Sequence[TaskRow], channel: JobChannel, folder: Location | None = None, *, again: bool = False) -> Prepared:
     """Return the runners of claimed tasks; their images are saved in `folder`, by default in the request's folder.
 
     `again` also fetches what came as files that cannot be read. About a submission of unknown outcome the gateway is asked.
     """
     context = context_of(channel.settings)
     prepared = Prepared(id=rows[0].job if rows else 0)
-    for each in {path_of(row.save_dir) for row in rows} | ({folder} if folder else set()):
-        await threads.writing(_remove_stale_parts, each)
+    for each in {located(row.save_dir) for row in rows} | ({folder} if folder else set()):
+        await threads.writing(_remove_stale_parts, stores.arrival_folder(each, context.home))
     if folder is not None:
         with contextlib.suppress(LedgerError):  # it only names a further folder
             await context.ledger.add_folder([row.row for row in rows], folder.absolute())
@@ -55,7 +55,7 @@ class Resumer:
     """Adds runners of claimed tasks to `prepared`."""
 
     def __init__(
-        self, context: EngineContext, channel: JobChannel, prepared: Prepared, folder: Path | None = None, *, again: bool = False
+        self, context: EngineContext, channel: JobChannel, prepared: Prepared, folder: Location | None = None, *, again: bool = False
     ) -> None:
         self._context, self._channel, self._prepared = context, channel, prepared
         self._settings, self._folder, self._again = channel.settings, folder, again
@@ -75,7 +75,7 @@ class Resumer:
     async def _spec(self, row: TaskRow, endpoint: Endpoint, tasks: int) -> TaskSpec:
         request, expected = stored_requests.request(row.resolved), stored_requests.expected(row.expected)
         kind = (row.provider, row.sandbox, row.model, row.quality, row.tier)
-        folders = [path_of(row.save_dir)]
+        folders = [located(row.save_dir)]
         with contextlib.suppress(ImageGenError):  # beside the notebook, whose folder may have been renamed since
             folders.append(self._settings.save_dir)
         return TaskSpec(
@@ -86,7 +86,7 @@ class Resumer:
             model=row.model,
             expected=expected,
             price=price_of(row),
-            save_dir=self._folder or path_of(row.save_dir),
+            save_dir=self._folder or located(row.save_dir),
             filename_stem=filenames.filename_stem(request.prompt, row.idempotency_key[:4], row.name),
             tasks=tasks,
             protected=protected(await self._context.ledger.sources(row.job)),

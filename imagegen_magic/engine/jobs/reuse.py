@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from imagegen_magic.engine import threads
@@ -10,8 +10,9 @@ from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.ledger import RESUMABLE, Ledger, PictureRow, TaskRow
 from imagegen_magic.engine.ledger.reuse import tasks_by_fingerprint
-from imagegen_magic.paths import path_of
-from imagegen_magic.result import GeneratedImage
+from imagegen_magic.engine.storage import stores
+from imagegen_magic.paths import Location, located
+from imagegen_magic.result import GeneratedImage, file_fields
 
 _LIFE = 86_400.0  # seconds that gateways keep an image
 
@@ -20,7 +21,7 @@ def generated(row: PictureRow, *, reused: bool = False, task: int | None = None)
     """Return an image of the ledger as a cell returned it; `task` is its position in the job that shows it now."""
     request = stored_requests.request(row.resolved)
     return GeneratedImage(
-        path=path_of(row.path or ""),
+        **file_fields(located(row.path or "")),
         url=row.url,
         width=row.width or 0,
         height=row.height or 0,
@@ -79,11 +80,12 @@ async def find(ledger: Ledger, fingerprints: Sequence[str], exclude: Collection[
 
 def _assigned(known: dict[str, list[TaskRow]], fingerprints: Sequence[str], now: float) -> PriorResults:
     found = PriorResults()
+    existing = stores.sizes(located(each.path) for tasks in known.values() for task in tasks for each in task.pictures if each.path)
     asking: dict[str, list[int]] = {}
     for position, name in enumerate(fingerprints):
         asking.setdefault(name, []).append(position)
     for name, positions in asking.items():
-        kinds = [(_kind_of(task, now), task) for task in known.get(name, ())]
+        kinds = [(_kind_of(task, now, existing), task) for task in known.get(name, ())]
         for kind in fields(found):
             newest = [task for own, task in kinds if own == kind.name][: len(positions)]
             getattr(found, kind.name).update(zip(positions, reversed(newest), strict=False))
@@ -91,8 +93,8 @@ def _assigned(known: dict[str, list[TaskRow]], fingerprints: Sequence[str], now:
     return found
 
 
-def _kind_of(task: TaskRow, now: float) -> str | None:
-    """Return the field of PriorResults that a task belongs to; None if it does not serve."""
+def _kind_of(task: TaskRow, now: float, existing: Mapping[Location, int]) -> str | None:
+    """Return the field of PriorResults that a task belongs to, with the sizes of existing files; None if it does not serve."""
     if task.state == "unknown":
         return "unknown"
     if task.state in ("planned", "submitting", *RESUMABLE):
@@ -103,7 +105,7 @@ def _kind_of(task: TaskRow, now: float) -> str | None:
         return "deleted"
     if task.pictures and all(map(is_unreadable, task.pictures)):
         return "unreadable"
-    if not any(map(is_gone, task.pictures)):
+    if not any(is_gone(each, existing) for each in task.pictures):
         return "complete"
     return "missing" if now - (task.made_at or task.created) < _LIFE else None
 
@@ -113,14 +115,17 @@ def is_unreadable(picture: PictureRow) -> bool:
     return picture.path is not None and picture.saved_at is None
 
 
-def is_gone(picture: PictureRow) -> bool:
-    """Return whether it was saved and its file no longer exists."""
-    return not is_unreadable(picture) and not exists(picture)
+def is_gone(picture: PictureRow, existing: Mapping[Location, int] | None = None) -> bool:
+    """Return whether it was saved and its file no longer exists; see `exists`."""
+    return not is_unreadable(picture) and not exists(picture, existing)
 
 
-def exists(picture: PictureRow) -> bool:
-    """Return whether an image's file is at its path in the ledger, with as many bytes."""
-    try:
-        return picture.path is not None and path_of(picture.path).stat().st_size == picture.size
-    except OSError:
+def exists(picture: PictureRow, existing: Mapping[Location, int] | None = None) -> bool:
+    """Return whether an image's file is at its path in the ledger, with as many bytes; `existing` has the sizes of files if known.
+
+    Raises ReadError if a store does not answer.
+    """
+    if picture.path is None:
         return False
+    file = located(picture.path)
+    return (stores.sizes([file]) if existing is None else existing).get(file) == picture.size

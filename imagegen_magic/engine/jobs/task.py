@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_magic._version import __version__
@@ -16,6 +15,7 @@ from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageGenError, LedgerError, SubmissionUnknown
 from imagegen_magic.humanize import iso_time
+from imagegen_magic.paths import Location
 from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost, GeneratedImage, Progress, Stage
 from imagegen_magic.secret_patterns import without_queries_in
@@ -53,14 +53,14 @@ class TaskSpec(NamedTuple):
     model: str
     expected: Mapping[str, Any]
     price: Cost
-    save_dir: Path
+    save_dir: Location
     filename_stem: str
     tasks: int
     earlier: tuple[int, float] | None = None
     protected: tuple[str, str] | None = None
     uploads: tuple[LocalImage, ...] = ()
     unknown: SubmissionUnknown | None = None  # if it was submitted before and only its outcome is asked about
-    extra_folders: tuple[Path, ...] = ()  # that may hold its images already, saved by a process that was killed
+    extra_folders: tuple[Location, ...] = ()  # that may hold its images already, saved by a process that was killed
 
 
 @dataclass(slots=True)

@@ -152,7 +152,7 @@ class Ledger(LedgerFile):
         self,
         picture: int,
         *,
-        path: str | Path,
+        path: str | paths.Location,
         sha256: str,
         size: int,
         width: int,
@@ -178,7 +178,7 @@ class Ledger(LedgerFile):
 
         await self.run(work, charge="yes", deferrable=True)
 
-    async def record_unreadable(self, picture: int, *, path: str | Path, error: ImageGenError | str) -> None:
+    async def record_unreadable(self, picture: int, *, path: str | paths.Location, error: ImageGenError | str) -> None:
         """Record the file of a result that is not a readable image; after its last image the task is saved, with `error`.
 
         Such an image has a path and no `saved_at`. If it cannot be written now, it is written later.
@@ -299,16 +299,16 @@ class Ledger(LedgerFile):
     def _is_orphan(self, task: TaskRow) -> bool:
         return bool(self._orphans([(task.owner, task.row)]))
 
-    async def add_folder(self, rows: Sequence[int], folder: str | Path) -> None:
+    async def add_folder(self, rows: Sequence[int], folder: str | paths.Location) -> None:
         """Record another folder for the images of tasks, beside the one of their request."""
         query = "INSERT INTO folders (task, folder) VALUES (?, ?) ON CONFLICT DO NOTHING"
         values = [(row, paths.text_of(folder)) for row in rows]
         await self.run(lambda connection: connection.executemany(query, values), charge="yes")
 
-    async def extra_folders(self, row: int) -> list[Path]:
+    async def extra_folders(self, row: int) -> list[paths.Location]:
         """Return the folders that `add_folder` recorded for a task."""
         found = await self.fetch("SELECT folder FROM folders WHERE task = ?", (row,))
-        return [paths.path_of(each["folder"]) for each in found]
+        return [paths.located(each["folder"]) for each in found]
 
     async def recover_orphans(self) -> list[TaskRow]:
         """Set what an ended process was submitting to `unknown` and return it; what it had only planned is dropped.

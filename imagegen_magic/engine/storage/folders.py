@@ -9,9 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagegen_magic.engine.storage import parts
+from imagegen_magic.engine.storage import parts, stores
 from imagegen_magic.engine.storage.disk_errors import is_full, reason, shown
 from imagegen_magic.errors import ImageGenError, SaveError
+from imagegen_magic.paths import Location, StorePath
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
@@ -23,6 +24,9 @@ _BACK = "change to a folder that exists (%cd and %reload_ext imagegen_magic; os.
 def check(settings: Settings) -> None:
     """Raise SaveError if images cannot be saved in the settings' folder, as far as can be checked without a change."""
     folder = settings.save_dir
+    if isinstance(folder, StorePath):
+        stores.object_store(folder).check()
+        return
     with _as_save_error(settings, folder):
         nearest = next(path for path in (folder, *folder.parents) if _exists(path))
         if not nearest.is_dir():
@@ -60,13 +64,17 @@ def _os_error(code: int, path: Path) -> OSError:
     return OSError(code, os.strerror(code), str(path))
 
 
-def make_ready(settings: Settings, folder: Path | None = None, *, name: str = "picture") -> tuple[Path, ...]:
+def make_ready(settings: Settings, folder: Location | None = None, *, name: str = "picture") -> tuple[Path, ...]:
     """Create a folder (default: the settings' own) and write a byte in it, which is removed; returns the folders that were created.
 
     The file of that byte has a name as long as that of an image called `name`. Raises SaveError, and leaves nothing behind then.
-    It waits for the disk: call it from a thread.
+    Of a store see `FsspecStore.make_ready`.
+    It waits for the disk or the network: call it from a thread.
     """
     folder = settings.save_dir if folder is None else folder
+    if isinstance(folder, StorePath):
+        stores.object_store(folder).make_ready()
+        return ()
     created: list[Path] = []
     with _as_save_error(settings, folder):
         try:

@@ -19,19 +19,20 @@ from imagegen_magic.engine.storage import parts
 from imagegen_magic.engine.storage.disk_errors import as_save_error
 from imagegen_magic.engine.storage.parts import Part
 from imagegen_magic.engine.storage.unreadable import suffix_of
+from imagegen_magic.paths import Location
 
 UNREADABLE = "unreadable"
 _MAX_UNSETTLED = 2  # unsettled files of one image that are kept, besides the latest
-_MAX_FILES = 9  # files of one name that are read
+MAX_FILES = 9  # files of one name that are read
 
 
 class Saved(NamedTuple):
-    """A picture that is on the disk: its SHA-256 in hexadecimal, its size in bytes, and where its sidecar is."""
+    """A picture that is on the disk or in a store: its SHA-256 in hexadecimal, its size in bytes, and where its sidecar is."""
 
-    path: Path
+    path: Location
     sha256: str
     size: int
-    sidecar: Path
+    sidecar: Location
 
 
 def save(data: bytes | Part, directory: Path, filename_stem: str, index: int, suffix: str, sidecar: Mapping[str, Any]) -> Saved:
@@ -45,11 +46,11 @@ def save(data: bytes | Part, directory: Path, filename_stem: str, index: int, su
     if isinstance(data, bytes):
         with Part(directory, data=data) as part:
             return save(part, directory, filename_stem, index, suffix, sidecar)
-    base, suffix = _checked(filename_stem, index, suffix)
-    described = _pretty({**sidecar, "sha256": data.sha256})
+    base, suffix = checked_name(filename_stem, index, suffix)
+    described = pretty({**sidecar, "sha256": data.sha256})
     with as_save_error(directory / (base + suffix)):
         parts.in_folder(directory, lambda: None)
-        paths = (directory / (name + suffix) for name in _names(base))
+        paths = (directory / (name + suffix) for name in names_of(base))
         path = next(path for path in paths if _takes(path, data, described))
         parts.sync(directory)
     return Saved(path, data.sha256, data.size, path.with_suffix(".json"))
@@ -57,10 +58,10 @@ def save(data: bytes | Part, directory: Path, filename_stem: str, index: int, su
 
 def keep_partial(data: bytes, directory: Path, filename_stem: str, index: int) -> Path:
     """Save a first view of a picture that did not come, beside the pictures; returns its path. Raises SaveError."""
-    base, suffix = _checked(filename_stem, index, suffix_of(data[:64], ""))
+    base, suffix = checked_name(filename_stem, index, suffix_of(data[:64], ""))
     with as_save_error(directory / base):
         parts.in_folder(directory, lambda: None)
-        paths = (directory / f"{name}{suffix}" for name in _names(f"{base}-first-view"))
+        paths = (directory / f"{name}{suffix}" for name in names_of(f"{base}-first-view"))
         return next(path for path in paths if parts.publish(data, path))
 
 
@@ -73,16 +74,16 @@ def keep_unreadable(
     an error page, is never settled; the latest one is kept. The sidecar has `settled`. Raises SaveError.
     """
     folder = directory / UNREADABLE
-    base, _ = _checked(filename_stem, index, suffix)
+    base, _ = checked_name(filename_stem, index, suffix)
     with as_save_error(folder / base):
         earlier = list(_files_of(folder, base, sidecar["task_id"], index))
         known = next((path for path, _ in earlier if part.is_in(path)), None)
         settled = not answer and (certain or known is not None)
         notes = {**sidecar, "number": index, "answer": answer, "settled": settled}
         if known is None:
-            known = save(part, folder, filename_stem, index, suffix, notes).path
+            known = folder / save(part, folder, filename_stem, index, suffix, notes).path.name
         else:
-            parts.replace(_pretty({**notes, "sha256": part.sha256}), known.with_suffix(".json"))
+            parts.replace(pretty({**notes, "sha256": part.sha256}), known.with_suffix(".json"))
         unsettled = [(path, before) for path, before in earlier if path != known and not before.get("settled")]
         spent = [path for path, before in unsettled if settled or bool(before.get("answer")) == answer]
         for path in spent if settled or answer else spent[: max(0, len(spent) - _MAX_UNSETTLED)]:
@@ -129,7 +130,7 @@ def remove(path: Path, sha256: str | None) -> int | None:
     return freed
 
 
-def read_sidecar(path: Path) -> dict[str, Any]:
+def read_sidecar(path: Location) -> dict[str, Any]:
     """Return the content of a sidecar, empty if it cannot be read."""
     try:
         notes = json.loads(path.read_bytes())
@@ -140,14 +141,14 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 def _files_of(folder: Path, base: str, task_id: str, number: int) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the files of a task's picture in a folder, oldest first, with the content of their sidecars."""
-    for name in itertools.islice(_names(base), _MAX_FILES):
+    for name in itertools.islice(names_of(base), MAX_FILES):
         note = folder / f"{name}.json"
         notes = read_sidecar(note) if note.exists() else {}
         if notes.get("task_id") == task_id and notes.get("number", number) == number:
             yield from ((path, notes) for path in folder.glob(f"{glob.escape(name)}.*") if path != note)
 
 
-def _names(base: str) -> Iterator[str]:
+def names_of(base: str) -> Iterator[str]:
     """Yield the names for files of one name: without a number, then from 2."""
     yield base
     yield from (f"{base}-{number}" for number in itertools.count(2))
@@ -158,14 +159,16 @@ def _remove(path: Path) -> None:
         each.unlink(missing_ok=True)
 
 
-def _checked(filename_stem: str, index: int, suffix: str) -> tuple[str, str]:
+def checked_name(filename_stem: str, index: int, suffix: str) -> tuple[str, str]:
+    """Return the name of an image without and its suffix with a dot. Raises ValueError if the name would leave the folder."""
     base, suffix = f"{filename_stem}-{index}", "." + suffix.lstrip(".")
     if Path(base + suffix).name != base + suffix or "\\" in base + suffix or "\0" in base + suffix:
         raise ValueError(f"{base + suffix!r} is not a file name")
     return base, suffix
 
 
-def _pretty(sidecar: Mapping[str, Any]) -> bytes:
+def pretty(sidecar: Mapping[str, Any]) -> bytes:
+    """Return a sidecar as JSON that people can read. Raises TypeError if it is not JSON."""
     try:
         return (json.dumps(sidecar, ensure_ascii=False, indent=2) + "\n").encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which a prompt can hold and UTF-8 cannot

@@ -13,8 +13,9 @@ from imagegen_magic.errors import ImageInvalid
 from imagegen_magic.formats import JPEG, format_of
 from imagegen_magic.imaging.decode import DECODERS, MAX_PIXELS, decoded, displayed_size, load_pixels, opened, orientation
 from imagegen_magic.imaging.preview import small
+from imagegen_magic.paths import StorePath
 
-Source = Path | bytes | Image.Image
+Source = Path | StorePath | bytes | Image.Image
 
 GONE = "file not found"
 UNREADABLE = "not readable"
@@ -37,8 +38,8 @@ def size_of(tile: Tile) -> tuple[int, int] | str:
     try:
         if isinstance(source, Image.Image):
             return source.size[::-1] if orientation(source) >= 5 else source.size
-        if isinstance(source, bytes):
-            return _size_of_file(source)
+        if isinstance(source, bytes | StorePath):
+            return _size_of_file(source if isinstance(source, bytes) else source.read_bytes())
         with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             return _size_of_file(mapped)
     except FileNotFoundError:

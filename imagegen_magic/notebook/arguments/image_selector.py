@@ -19,7 +19,7 @@ from imagegen_magic.engine.ledger.history import find_by_content
 from imagegen_magic.engine.references import Named, ReferenceLoader
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.humanize import gateway_name, local_day
-from imagegen_magic.paths import path_of
+from imagegen_magic.paths import located, path_of
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import comparison
 from imagegen_magic.studies.history import provenance
@@ -145,12 +145,12 @@ def _of_image(image: GeneratedImage, name: str) -> SelectedImage:
     try:
         data = image.data
     except OSError:
-        raise UsageError(f"The file of {name} no longer exists: {image.path}.") from None
+        raise UsageError(f"The file of {name} no longer exists: {image.location}.") from None
     return SelectedImage(name, data, image.request.prompt, comparison.settings(image))
 
 
 def _of_file(settings: Settings, word: str) -> SelectedImage:
-    path = path_of(os.path.expanduser(word))
+    path = located(os.path.expanduser(word))
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:

@@ -68,7 +68,7 @@ def _confirm(context: NotebookContext, found: Deletion) -> None:
 
 
 def _page(images: Sequence[GeneratedImage], found: Deletion) -> Page:
-    rows = [[f"@{image.id}", truncate(image.request.prompt), near(image.path), str(image.cost)] for image in images[:_SHOWN]]
+    rows = [[f"@{image.id}", truncate(image.request.prompt), near(image.file), str(image.cost)] for image in images[:_SHOWN]]
     if len(images) > _SHOWN:
         rows.append([f"and {len(images) - _SHOWN} more", "", "", ""])
     elsewhere = _ELSEWHERE + (_SANDBOX if any(image.sandbox for image in images) else "")

@@ -12,7 +12,7 @@ from imagegen_magic.notebook.context import current_shell, has_kernel
 from imagegen_magic.notebook.output import captions, slider
 from imagegen_magic.notebook.output.display import Bundle, line, on_page, preview_bundle, show_all, text_bundle
 from imagegen_magic.notebook.output.style import QUIET, UI_FONT
-from imagegen_magic.paths import path_of
+from imagegen_magic.paths import located
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.ledger.ledger import NewSource, PictureRow
@@ -78,7 +78,7 @@ def _source(settings: Settings, source: NewSource, row: PictureRow) -> bytes:
 
 def _read(row: PictureRow) -> bytes:
     try:
-        return path_of(row.path or "").read_bytes()
+        return located(row.path or "").read_bytes()
     except OSError as error:
         raise _refused(f"The file of picture {row.id} cannot be read ({error.strerror})", f"restore {row.path}") from None
 

@@ -11,6 +11,7 @@ from IPython.core.error import UsageError
 
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.jobs.reuse import generated
+from imagegen_magic.engine.storage.stores import sizes
 from imagegen_magic.humanize import pluralize
 from imagegen_magic.notebook.arguments import image_selector
 from imagegen_magic.notebook.output.tables import show_note
@@ -55,7 +56,7 @@ def _selected(words: Sequence[str], namespace: Mapping[str, Any], settings: Sett
     if len(words) == 1 and isinstance(value := namespace.get(words[0]), Generation):
         return value
     found = (image for word in words for image in _named(word, namespace, settings))
-    return list({image.id or image.path: image for image in found}.values())
+    return list({image.id or image.location: image for image in found}.values())
 
 
 def _named(word: str, namespace: Mapping[str, Any], settings: Settings) -> list[GeneratedImage]:
@@ -85,7 +86,8 @@ def _images(value: Any) -> list[GeneratedImage]:
 
 
 def _exported(written: Path, images: Sequence[GeneratedImage], folder: Path) -> str:
-    missing = sum(not image.path.is_file() for image in images)
+    existing = sizes(image.file for image in images)
+    missing = sum(image.file not in existing for image in images)
     near = written.relative_to(folder) if written.is_relative_to(folder) else written
     start = "index.html shows them anywhere" if written.is_dir() else "Its index.html, once unpacked, shows them anywhere"
     note = f"; {missing} without a file" if missing else ""

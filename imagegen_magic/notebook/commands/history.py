@@ -74,7 +74,7 @@ def _row(entry: HistoryEntry, annotated: bool) -> list[str | Cell]:
         made_by(image) + (", not checked" if image.unchecked else ""),
         f"{image.width}×{image.height}",
         str(image.cost),
-        near(image.path),
+        near(image.file),
     ]
 
 

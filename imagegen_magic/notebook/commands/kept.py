@@ -13,7 +13,7 @@ from imagegen_magic.engine.storage.spool import spool_folder
 from imagegen_magic.engine.storage.usage import Usage
 from imagegen_magic.humanize import file_size, pluralize
 from imagegen_magic.notebook.output.tables import Table
-from imagegen_magic.paths import path_of
+from imagegen_magic.paths import located
 
 if TYPE_CHECKING:
     from imagegen_magic.engine.settings import Settings
@@ -58,5 +58,7 @@ def _kept(settings: Settings) -> Iterator[Kept]:
 
 
 def _unreadable_folders(settings: Settings) -> list[Path]:
-    paths = history.unreadable_paths_now(api.ledger(settings))
-    return list(dict.fromkeys([settings.save_dir.absolute() / images.UNREADABLE, *(path_of(path).parent for path in paths)]))
+    """Return the folders on the disk; what is in a store is not counted."""
+    paths = [located(path).parent for path in history.unreadable_paths_now(api.ledger(settings))]
+    folders = [settings.save_dir.absolute() / images.UNREADABLE, *paths]
+    return list(dict.fromkeys(folder for folder in folders if isinstance(folder, Path)))

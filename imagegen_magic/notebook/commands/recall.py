@@ -19,7 +19,7 @@ from imagegen_magic.notebook.output.captions import made_by
 from imagegen_magic.notebook.output.style import AS_TEXT, COMPACT, QUIET
 from imagegen_magic.notebook.output.tables import show_note
 from imagegen_magic.notebook.output.thumbnails import ALT_LENGTH, thumbnail
-from imagegen_magic.paths import path_of
+from imagegen_magic.paths import located
 from imagegen_magic.secret_patterns import without_queries
 from imagegen_magic.studies.history import lineage, provenance
 from imagegen_magic.studies.history.lineage import Lineage, Node
@@ -47,7 +47,7 @@ def recall(context: NotebookContext, arguments: list[str], flags: dict[str, str]
 
 def _recollect(context: NotebookContext, word: str) -> Recollection:
     settings = context.settings()
-    ledger, path = api.ledger(settings), path_of(os.path.expanduser(word))
+    ledger, path = api.ledger(settings), located(os.path.expanduser(word))
     is_variable = not path.is_file() and word.partition("[")[0] in context.shell.user_ns
     try:
         if is_variable or image_selector.parse_id(word) is not None:

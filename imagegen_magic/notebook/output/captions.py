@@ -15,7 +15,7 @@ from imagegen_magic.errors import ImageGenError
 from imagegen_magic.humanize import ago, duration, gateway_name, truncate
 from imagegen_magic.notebook.context import current_settings, notebook_folder
 from imagegen_magic.notebook.output.style import AS_TEXT, FONT, QUIET, TEXT
-from imagegen_magic.paths import text_of
+from imagegen_magic.paths import Location, StorePath, text_of
 from imagegen_magic.result import GeneratedImage, total
 from imagegen_magic.secret_patterns import without_queries
 
@@ -33,7 +33,7 @@ class Caption(NamedTuple):
 
 def caption(image: GeneratedImage, *, folder: Path | None = None) -> Caption:
     """Return the line below an image; its path is relative to `folder` (default: the notebook's)."""
-    path, address = _relative(image.path, folder or notebook_folder())
+    path, address = _relative(image.file, folder or notebook_folder())
     link = f'<a href="{escape(address)}">{escape(path)}</a>' if address else escape(path)
     facts = [*_made(image), *([] if image.seconds is None else [duration(image.seconds)]), *_extra(image), *_cost(image, time.time())]
     warnings = _warnings(image)
@@ -50,7 +50,7 @@ def gallery(images: Sequence[GeneratedImage], *, folder: Path | None = None) -> 
     facts = [*_shared([_made(image) for image in images]), *_took(images), *_shared([_extra(image) for image in images])]
     facts += _shared([_cost(image, now) if image.reused else _cost(image, now)[1:] for image in images])
     facts += _paid(images)
-    paths = [_relative(image.path, folder) for image in images]
+    paths = [_relative(image.file, folder) for image in images]
     links = " ".join(_numbered(number, *path) for number, path in enumerate(paths))
     folders = list(dict.fromkeys(os.path.dirname(path) for path, _ in paths))
     within = f" in {escape(folders[0])}/" if len(folders) == 1 and folders[0] else ""
@@ -154,18 +154,20 @@ def _cost(image: GeneratedImage, now: float) -> list[str]:
     return [str(image.cost), f"the same request made picture {number} {ago(now - made)}; --reuse returns it without paying"]
 
 
-def address_of(path: Path) -> str:
-    """Return the address of a file relative to the notebook's folder; empty if it is elsewhere."""
+def address_of(path: Location) -> str:
+    """Return the address of a file relative to the notebook's folder; empty if it is elsewhere, or in a store."""
     return _relative(path, notebook_folder())[1]
 
 
-def near(path: Path, folder: Path | None = None) -> str:
+def near(path: Location, folder: Path | None = None) -> str:
     """Return a path relative to a folder (default: the notebook's); absolute if it is elsewhere."""
     return _relative(path, folder or notebook_folder())[0]
 
 
-def _relative(path: Path, folder: Path) -> tuple[str, str]:
+def _relative(path: Location, folder: Path) -> tuple[str, str]:
     """Return a path as text and as a link; no link if it is not within the folder."""
+    if isinstance(path, StorePath):
+        return path.address, ""
     try:
         relative = path.resolve().relative_to(folder.resolve())
     except ValueError:

@@ -145,7 +145,7 @@ def _lost(image: GeneratedImage) -> str:
         why = str(getattr(error, "strerror", None) or error)
     else:
         why = "it was not readable a moment ago"
-    return f"{text_of(image.path.name)}, {image.width}×{image.height} is no longer readable: {why}"
+    return f"{text_of(image.file.name)}, {image.width}×{image.height} is no longer readable: {why}"
 
 
 def _arrangement(copies: Sequence[Preview]) -> tuple[int, int, int]:
@@ -171,12 +171,12 @@ def _tile(picture: _Picture, of: int, columns: int, box: tuple[int, int]) -> str
     size = max(1, round(picture.copy.width * scale)), max(1, round(picture.copy.height * scale))
     share = f"calc((100% - {_GAP * (columns - 1)}px)/{columns})"
     style = f"flex:1 1 max({share},{min(_NARROWEST, size[0])}px);max-width:{size[0]}px"
-    title = f"[{picture.number}] {text_of(picture.image.path.name)}"
+    title = f"[{picture.number}] {text_of(picture.image.file.name)}"
     return _linked(picture.image, _img(picture.copy, size, alt(picture.image, picture.number, of)), style, title)
 
 
 def _linked(image: GeneratedImage, img: str, style: str = "", title: str = "") -> str:
-    address = captions.address_of(image.path)
+    address = captions.address_of(image.file)
     attributes = "".join(f' {name}="{escape(value)}"' for name, value in (("style", style), ("title", title)) if value)
     return f'<a href="{escape(address)}"{attributes}>{img}</a>' if address else f"<span{attributes}>{img}</span>"
 

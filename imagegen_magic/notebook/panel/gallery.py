@@ -148,4 +148,4 @@ async def _comparison(left: GeneratedImage, right: GeneratedImage) -> dict[str, 
 
 
 async def _side(image: GeneratedImage) -> dict[str, str]:
-    return {"url": await _preview(image), "caption": image.path.name, "alt": image.request.prompt}
+    return {"url": await _preview(image), "caption": image.file.name, "alt": image.request.prompt}

@@ -398,7 +398,7 @@ class Panel(ProcessBound):
             self._view.show_file_link(image)
 
     async def _show_differences(self, image: GeneratedImage) -> None:
-        self._show_message("; ".join(image.differences) or f"{image.path.name} is exactly as requested: {image.width}×{image.height}.")
+        self._show_message("; ".join(image.differences) or f"{image.file.name} is exactly as requested: {image.width}×{image.height}.")
 
     async def _star(self, image: GeneratedImage) -> None:
         await self._store.toggle_star(image.id)

@@ -51,7 +51,7 @@ def _head(shown: int, total: int) -> str:
 
 def _figure(image: GeneratedImage, address: str) -> str:
     picture = f'<img src="{escape(address)}" alt="{escape(image.request.prompt)}" style="height:150px;max-width:100%;border-radius:3px">'
-    facts = (f"{image.width}×{image.height} · {made_by(image)}", image.path.name)
+    facts = (f"{image.width}×{image.height} · {made_by(image)}", image.file.name)
     lines = "".join(f'<div style="{_QUIET}">{escape(fact)}</div>' for fact in facts)
     prompt = f'<div style="{_TEXT}">{escape(truncate(image.request.prompt, 90))}</div>'
     return f'<figure style="margin:0;max-width:240px">{picture}<figcaption>{prompt}{lines}</figcaption></figure>'

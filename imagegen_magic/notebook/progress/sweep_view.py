@@ -213,11 +213,11 @@ def _row(
         f"{image.width}×{image.height}",
         "" if image.seconds is None else duration(image.seconds),
         "reused, nothing spent" if image.reused else str(image.cost),
-        captions.near(image.path),
+        captions.near(image.file),
     ]
 
 
 def _paths(result: SweepResult, folder: Path | None) -> str:
-    names = [captions.near(image.path, folder) for image in result.images[:SHOWN]]
-    more = [f"and {len(result) - len(names)} more in {captions.near(result.images[-1].path.parent, folder)}"]
+    names = [captions.near(image.file, folder) for image in result.images[:SHOWN]]
+    more = [f"and {len(result) - len(names)} more in {captions.near(result.images[-1].file.parent, folder)}"]
     return "\n".join(names + (more if len(result) > len(names) else []))

@@ -58,7 +58,7 @@ def export(
     sweep = images if isinstance(images, SweepResult) else None
     chosen = pictures_in(images)
     hidden = _texts(secrets)
-    if not any(image.path.is_file() for image in chosen):
+    if not any(image.file.is_file() for image in chosen):
         what = "None of the pictures' files exists" if chosen else "There is no picture to export"
         raise UnsupportedOption(what, option="selection", value=len(chosen), hint="%imagegen history lists the pictures")
     path = _absolute(target)
@@ -161,12 +161,12 @@ class _Exporter:
         cleaned = {name: self.clean(name, value) for name, value in combination.items()}
         item = ExportItem(image, "", origin.prompt, origin.asked, cleaned, scores=self._scores(image))
         try:
-            data = image.path.read_bytes()
+            data = image.file.read_bytes()
         except OSError:
             return item
         image_format = BY_TYPE.get(image.mime_type)
-        stem = filename_stem(image.request.prompt, "", text_of(image.path.stem))
-        file = f"{PICTURES}/{number:0{self.digits}d}-{stem}{image_format.suffix if image_format else image.path.suffix.lower()}"
+        stem = filename_stem(image.request.prompt, "", text_of(image.file.stem))
+        file = f"{PICTURES}/{number:0{self.digits}d}-{stem}{image_format.suffix if image_format else image.file.suffix.lower()}"
         size, has_metadata = self._copy(self.folder / file, data, image)
         return replace(
             item,
@@ -208,7 +208,7 @@ class _Exporter:
 def _origin(image: GeneratedImage, data: bytes) -> Origin:
     """Return how an image was made: from its sidecar if that is about these very bytes, else as far as it is known."""
     content = sha256(data).hexdigest()
-    sidecar = read_sidecar(image.path.with_suffix(".json"))
+    sidecar = read_sidecar(image.file.with_suffix(".json"))
     with suppress(ValueError, TypeError):  # it has a list where an object should be
         if sidecar.get("sha256") == content:
             return Origin.of_sidecar(sidecar)

@@ -17,6 +17,7 @@ from imagegen_magic.engine.storage import source_copies
 from imagegen_magic.engine.storage.images import read_sidecar
 from imagegen_magic.imaging.metadata import embed
 from imagegen_magic.imaging.metadata.provenance import SANDBOX, Origin
+from imagegen_magic.paths import Location
 from imagegen_magic.records import Record
 from imagegen_magic.request import ImageRequest
 
@@ -46,7 +47,7 @@ async def of_picture(ledger: Ledger, number: int, folder: Path) -> Recollection:
     return await _of_row(ledger, rows[0], folder)
 
 
-async def of_file(ledger: Ledger, path: Path, folder: Path) -> Recollection:
+async def of_file(ledger: Ledger, path: Location, folder: Path) -> Recollection:
     """Return the request of a file: an image, an exported copy, or a sidecar.
 
     The ledger comes first, then the sidecar, then the copy's metadata. Raises LookupError if none of them has it, OSError if the file
@@ -104,7 +105,7 @@ def _same_bytes(path: Path, sha256: str) -> bool:
         return False
 
 
-def _sidecar(path: Path) -> Origin | None:
+def _sidecar(path: Location) -> Origin | None:
     """Return what a sidecar of this package records, None if there is none."""
     try:
         stored = read_sidecar(path) if path.stat().st_size <= _MAX_SIDECAR else {}

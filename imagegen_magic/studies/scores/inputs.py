@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagegen_magic.engine.ledger.ledger import Ledger, NewSource
 from imagegen_magic.engine.storage import source_copies
+from imagegen_magic.paths import Location, located
 from imagegen_magic.records import FrozenDict
 from imagegen_magic.result import GeneratedImage
 
@@ -61,8 +62,13 @@ async def _reference_image(image: GeneratedImage, ledger: Ledger, home: Path) ->
     from imagegen_magic.imaging.decode import reopened
 
     source = await _reference(image, ledger)
-    paths = [] if source is None or source.sha256 is None else [source_copies.find_copy(home, source.sha256)]
+    paths: list[Location | None] = [] if source is None or source.sha256 is None else [source_copies.find_copy(home, source.sha256)]
     if source is not None and source.picture is not None:
-        paths += [Path(row.path) for row in await ledger.pictures(ids=[source.picture]) if row.path]
-    found = next((path for path in paths if path is not None and path.is_file()), None)
-    return None if found is None else reopened(await asyncio.to_thread(found.read_bytes))
+        paths += [located(row.path) for row in await ledger.pictures(ids=[source.picture]) if row.path]
+    data = await asyncio.to_thread(_first_content, [path for path in paths if path is not None])
+    return None if data is None else reopened(data)
+
+
+def _first_content(paths: Sequence[Location]) -> bytes | None:
+    found = next((path for path in paths if path.is_file()), None)
+    return None if found is None else found.read_bytes()

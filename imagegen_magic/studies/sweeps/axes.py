@@ -160,7 +160,7 @@ def label(value: Any, number: int = 1) -> str:
     if isinstance(value, tuple):
         return " + ".join(label(each, position) for position, each in enumerate(value, 1))
     if isinstance(value, GeneratedImage):
-        return f"@{value.id}" if value.id else value.path.name
+        return f"@{value.id}" if value.id else value.file.name
     if isinstance(value, LocalImage | Named):
         return value.name
     return str(value) if isinstance(value, _PLAIN) else f"picture {number}"

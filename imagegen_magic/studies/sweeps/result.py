@@ -136,7 +136,7 @@ class SweepResult(Generation):
 
         cells: dict[tuple[Any, ...], list[Content]] = {}
         for image in self.images:
-            cells.setdefault(key(self.places[image.task]), []).append(pictures.get(image.id, image.path))
+            cells.setdefault(key(self.places[image.task]), []).append(pictures.get(image.id, image.file))
         for combination, why in missing(self):
             cells.setdefault(key(combination), []).append(why)
         return cells
@@ -158,7 +158,7 @@ class SweepResult(Generation):
         return self.prompt
 
     def _captions(self) -> tuple[str, ...]:
-        return tuple(" · ".join(self.places[image.task].values()) or image.path.name for image in self.images)
+        return tuple(" · ".join(self.places[image.task].values()) or image.file.name for image in self.images)
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame with one row per image: its combination, options, prompt, pixels, seconds, cost, and path.
@@ -216,7 +216,7 @@ class SweepResult(Generation):
             "reused": image.reused,
             "id": image.id,
             "task_id": image.task_id,
-            "path": str(image.path),
+            "path": str(image.file),
         }
         axes = columns(self.places[image.task], facts)
         return {name: without_queries_in(value) for name, value in {**axes, **options, **facts, **axes}.items()}
