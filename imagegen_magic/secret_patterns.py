@@ -14,8 +14,9 @@ _ADDRESS = re.compile(
 )
 _HTTP_ADDRESS = re.compile(r"\bhttps?://\S+")  # signed addresses are long and opaque, too
 _HEX = "[0-9a-fA-F]"
-_PREFIXED = re.compile(  # the last line: keys of Replicate, of Google in both forms, and of fal, which has an id and a secret
+_PREFIXED = re.compile(  # the last lines: ids of Amazon's keys; keys of Replicate, of Google in both forms, and of fal: an id and a secret
     r"\b(?:sk|pk|rk|gsk)[-_][\w-]{12,}|\b(?:key|api|token)[-_](?=[\w-]*\d)[\w-]{16,}|\beyJ[\w-]{8,}\.[\w.-]{8,}"
+    r"|\bA[KS]IA[0-9A-Z]{16}\b"
     rf"|\br8_\w{{20,}}|\bAIza[\w-]{{30,}}|\bAQ\.[\w-]{{30,}}|\b{_HEX}{{8}}(?:-{_HEX}{{4}}){{3}}-{_HEX}{{12}}:{_HEX}{{16,}}"
 )
 _BEARER = re.compile(
