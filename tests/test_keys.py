@@ -57,7 +57,7 @@ def test_a_saved_key_comes_from_the_system_keyring(tmp_path, monkeypatch):
 def test_saving_without_a_keyring_names_the_next_step(tmp_path, monkeypatch):
     """No keyring package, or none that works: reported, and the key stays out of every file."""
     monkeypatch.setattr(credentials, "_keyring", lambda: None)
-    with pytest.raises(ImageGenError, match=r"imagegen_magic\[keyring\]"):
+    with pytest.raises(ImageGenError, match=r"imagegen-magic\[keyring\]"):
         credentials.save("evolink", SECRET, tmp_path)
     monkeypatch.undo()
     monkeypatch.setattr(keyring.core, "_keyring_backend", Nothing())

@@ -378,7 +378,7 @@ def test_the_whole_ledger_is_read_after_the_first_request_left(server, monkeypat
     monkeypatch.setattr(EngineContext, "submit", submitted)
     run(generate("first", **SIZE))
     loop.stop()  # which waits for the reading
-    reading = [number for number, words in enumerate(given) if "_check" in words]
+    reading = [number for number, words in enumerate(given) if "quick_check" in words]
     assert len(reading) == 1
     assert given.index("it leaves") < reading[0]
 

@@ -167,7 +167,7 @@ def test_captions_link_from_the_notebook(begin, gateway):
         front.run(f"import os; os.makedirs({folder!r}, exist_ok=True); os.chdir({folder!r})")
         cell = front.run("%%imagegen -p evolink -q low\nMoved fox")
         links = re.findall(r'href="([^"]+)"', cell.of("text/html")[-1])
-        assert [link.rpartition("/")[0] for link in links] == ["imagegen"]
+        assert {link.rpartition("/")[0] for link in links} == {"imagegen"}
         assert (front.folder / links[0]).is_file()
     (shown,) = [html for html in front.run("%imagegen show").of("text/html") if "href" in html]
     assert 'href="imagegen/moved-fox' in shown
@@ -183,7 +183,7 @@ def test_the_notebooks_folder_is_where_its_kernel_started(begin, gateway, tmp_pa
     front.run("import os; os.makedirs('sub'); os.chdir('sub')")
     front.run("%reload_ext imagegen_magic")
     cell = front.run("%%imagegen -p evolink -q low\nLate fox")
-    (link,) = re.findall(r'href="([^"]+)"', cell.of("text/html")[-1])
+    (link,) = set(re.findall(r'href="([^"]+)"', cell.of("text/html")[-1]))
     assert (front.folder / folder / link).is_file()
 
 

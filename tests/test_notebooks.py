@@ -84,7 +84,8 @@ def converted(notebook):
     text, _ = MarkdownExporter().from_notebook_node(notebook)
     assert "evolink gpt-image-2" in text
     latex, resources = LatexExporter().from_notebook_node(notebook)
-    assert latex.count(r"\includegraphics") >= 2
+    assert len(resources["outputs"]) == 2
+    assert all(f"{{{name}}}" in latex for name in resources["outputs"])
     data = notebook.cells[1].outputs[0].data["image/jpeg"]
     assert any(base64.b64encode(content)[:64].decode() in data for content in resources["outputs"].values())
 

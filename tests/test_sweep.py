@@ -519,10 +519,10 @@ def test_one_record_per_image(made):
 
 def test_a_frame_with_pandas_and_a_clear_error_without(made, monkeypatch):
     """pandas is optional; without it the error has the next step."""
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ModuleNotFoundError, match="pip install pandas"):
-        made.to_frame()
-    monkeypatch.undo()
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "pandas", None)
+        with pytest.raises(ModuleNotFoundError, match="pip install pandas"):
+            made.to_frame()
     frame = made.to_frame()
     assert len(frame) == len(made)
     assert list(frame.columns) == list(made.rows()[0])

@@ -487,4 +487,4 @@ def test_0_1_0_loses_nothing_where_a_newer_version_adds_columns(
         reply = another.does("history")
     assert reply.startswith("LedgerError: ")
     assert "was written by a newer imagegen_magic (format 5; this one knows 4)" in reply  # 0.1.0 reads the oldest format that can read it
-    assert "pip install -U imagegen-magic" in reply
+    assert "pip install -U imagegen_magic" in reply
