@@ -414,7 +414,7 @@ class TestReaders:
         assert foxes.contact_sheet(tmp_path / "sheet.png").stat().st_size > 10_000
         assert [row["path"] for row in foxes.rows()] == [image.location for image in foxes]
         found = run(score(foxes, scorer(name="bytes", version="1")(lambda image: len(image.data))))
-        assert [value.value for value in found["bytes"].values.values()] == [len(image.data) for image in foxes]
+        assert {number: value.value for number, value in found["bytes"].values.items()} == {image.id: len(image.data) for image in foxes}
 
     def test_an_export_holds_their_bytes(self, foxes, tmp_path):
         """And how they were made, from their sidecars."""
