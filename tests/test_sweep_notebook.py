@@ -487,7 +487,7 @@ def test_long_values_do_not_swell_the_notebook(shell):
     assert sum(map(len, shell.shown() + shell.shown("text/html"))) < 20_000
     assert text(shell).count("lorem ipsum lorem") > 0
     shell.run(f"{line}\nfox {{{{s}}}}")
-    assert sum(len(re.sub("data:image[^\"]*", "", each)) for each in shell.shown() + shell.shown("text/html")) < 40_000
+    assert sum(len(re.sub('data:image[^"]*', "", each)) for each in shell.shown() + shell.shown("text/html")) < 40_000
     made = shell.variables["made"]
     assert made.place(made[0])["s"] == shell.shell.user_ns["long"][0]
     for axes in (made.axes, {"n": ("1", "2"), **made.axes}):
