@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imagegen_magic.studies.scores.builtin import colour_share
     from imagegen_magic.studies.scores.scorer import Score, scorer
     from imagegen_magic.studies.scores.scoring import score
+    from imagegen_magic.studies.scores.text import text_is
     from imagegen_magic.studies.sweeps.plan import sweep
     from imagegen_magic.studies.sweeps.result import SweepResult
 
@@ -42,6 +43,7 @@ __all__ = [
     "scorer",
     "stream",
     "sweep",
+    "text_is",
 ]
 
 _HOMES = {
@@ -57,6 +59,7 @@ _HOMES = {
     "scorer": "studies.scores.scorer",
     "score": "studies.scores.scoring",
     "colour_share": "studies.scores.builtin",
+    "text_is": "studies.scores.text",
     "Panel": "notebook.panel.panel",
     "mask_from": "imaging.masks",
     "mask_box": "imaging.masks",

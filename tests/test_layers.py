@@ -91,6 +91,8 @@ LATE = [  # imports within functions: who may, what, and why. Milliseconds are C
     ("engine.settings", "platformdirs", "58 ms that IMAGEGEN_HOME does not need"),
     ("engine.credentials", "keyring", "an optional package"),
     ("studies", "pandas", "an optional package"),
+    ("studies", "matplotlib", "as above"),
+    ("imaging.text.reading", "rapidocr", "as above"),
     ("engine.storage.fsspec_store", "fsspec", "an optional package"),
     ("paths", "pkgutil", "only a picture in a store that is read needs it"),
     ("sandbox.__main__", "uvicorn", "an optional package"),

@@ -7,9 +7,11 @@ import random
 import pytest
 
 from imagegen_magic.engine.ledger.votes import Vote
+from imagegen_magic.studies.bradley_terry import fit
 from imagegen_magic.studies.effects import raters
 from imagegen_magic.studies.effects.records import Row, ScoreRows
 from imagegen_magic.studies.effects.table import effects
+from imagegen_magic.studies.ranking import games_of, strengths
 
 KNOWN = dict(enumerate({"style": style, "subject": subject} for style in "ab" for subject in "uvwxyz"))
 VOTES = 40
@@ -40,19 +42,25 @@ def test_intervals_hold_for_other_raters(count, studies):
         found = raters.effects_of_raters(votes, KNOWN)
         (one,) = [each for each in found.comparisons if each.axis == "style"]
         both += one.interval[0] <= 0 <= one.interval[1]
-        _, covariance = raters._fitted(itertools.chain(*votes.values()), list(KNOWN))
-        noise = raters._vote_variances(found.comparisons, KNOWN, covariance)["style", "b"]
+        _, covariance = fit(len(KNOWN), games_of(itertools.chain(*votes.values()), {number: number for number in KNOWN}))
+        weight = [(1 if each["style"] == "b" else -1) * 2 / len(KNOWN) for each in KNOWN.values()]
+        noise = sum(a * b * value for a, row in zip(weight, covariance, strict=True) for b, value in zip(weight, row, strict=True))
         pooled += abs(one.estimate) <= 1.96 * math.sqrt(noise)
     assert both / studies >= 0.9
     assert pooled / studies < 0.8
 
 
 def test_one_rater():
-    """The effects are this rater's: those of the strengths."""
+    """The effects are this rater's: those of the strengths, with intervals that also count the noise of the votes."""
     votes = study(1, random.Random(1))
-    strengths, _ = raters._fitted(votes["0"], list(KNOWN))
-    expected = effects([ScoreRows("votes", tuple(Row(KNOWN[number], strengths[number]) for number in KNOWN), "higher", "log odds")])
-    assert raters.effects_of_raters(votes, KNOWN).comparisons == expected.comparisons
+    found = strengths(list(KNOWN), votes["0"])
+    expected = effects([ScoreRows("votes", tuple(Row(KNOWN[number], found[number]) for number in KNOWN), "higher", "log odds")])
+    of_rater = raters.effects_of_raters(votes, KNOWN)
+    assert [one.estimate for one in of_rater.comparisons] == [one.estimate for one in expected.comparisons]
+    for one, plain in zip(of_rater.comparisons, expected.comparisons, strict=True):
+        assert plain.standard_error <= one.standard_error < 1.5 * plain.standard_error
+        assert (one.df, one.repeats) == (plain.df, plain.repeats)
+    assert "One rater: this holds for that rater." in of_rater["votes"].notes
 
 
 def alpha(items):

@@ -146,20 +146,3 @@ def _sums_of_squares(
         within += [(value - centre - mean) ** 2 for value in values]
         between.append(len(values) * (mean - sum(solved[number] for number in columns[cell])) ** 2)
     return math.fsum(within) + math.fsum(between), math.fsum(within)
-
-
-def weights(axes: Mapping[str, Sequence[str]], cells: Mapping[tuple[str, ...], int]) -> dict[Level, dict[tuple[str, ...], float]]:
-    """Return how each coefficient follows from the values: the weight of a value of each combination.
-
-    `cells` has the number of values of each combination. Raises InseparableError as `fit` does.
-    """
-    levels = [(axis, value) for axis, values in axes.items() for value in values[1:]]
-    position = {level: number for number, level in enumerate(levels, 1)}
-    columns = {cell: (0, *(position[level] for level in zip(axes, cell, strict=True) if level in position)) for cell in cells}
-    matrix, _ = _normal_equations(len(levels) + 1, {cell: [0.0] * count for cell, count in cells.items()}, columns)
-    lower = _factor(matrix, levels)
-    found = {}
-    for level, number in position.items():
-        solved = _solve(lower, [float(row == number) for row in range(len(lower))])
-        found[level] = {cell: sum(solved[column] for column in own) for cell, own in columns.items()}
-    return found

@@ -1,4 +1,8 @@
-"""Effects on votes of several raters: intervals that hold for other raters of the same kind too, and their agreement."""
+"""Effects on votes: intervals that count the noise of the votes themselves, hold for other raters too, and the raters' agreement.
+
+Strengths of votes are not independent: two images that met are estimated together. So the noise of a few votes may move an axis's values
+more than it scatters the images, and the residuals alone would make the interval too narrow.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +20,11 @@ from imagegen_magic.engine.ledger.sweeps import Combination
 from imagegen_magic.engine.ledger.votes import PERSON, Vote
 from imagegen_magic.humanize import pluralize
 from imagegen_magic.records import Record
-from imagegen_magic.studies.bradley_terry import Matrix, fit
+from imagegen_magic.studies.bradley_terry import influences
 from imagegen_magic.studies.effects.distributions import t_tails
-from imagegen_magic.studies.effects.least_squares import Level, weights
 from imagegen_magic.studies.effects.records import Comparison, Row, ScoreEffects, ScoreRows
-from imagegen_magic.studies.effects.table import Effects, effects
-from imagegen_magic.studies.ranking import games_of
+from imagegen_magic.studies.effects.table import Effects, effects, uncorrected
+from imagegen_magic.studies.ranking import games_of, strengths
 
 MIN_SHARED = 20
 """The number of pairs from which agreement is shown: with fewer it scatters too much."""
@@ -43,8 +46,9 @@ def effects_of_raters(votes: Mapping[str, Sequence[Vote]], combinations: Mapping
     not below either of the first two. Its degrees of freedom are those of Satterthwaite. With one rater, the effects are that rater's.
     Every image of `combinations` has all its axes.
     """
-    pooled, _ = _fitted(itertools.chain(*votes.values()), list(combinations))
-    return effects([_rows(pooled, combinations)], widen={"votes": RaterVotes(votes, combinations).widened})
+    pooled = list(itertools.chain(*votes.values()))
+    rows = _rows(strengths(list(combinations), pooled), combinations)
+    return effects([rows], widen={"votes": RaterVotes(votes, combinations).widened})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,70 +64,72 @@ class RaterVotes(Record):
     people: Sequence[Vote] = ()
 
     def widened(self, found: ScoreEffects) -> ScoreEffects:
-        """Return the score with intervals that hold for other raters too, and with how far the raters agree."""
+        """Return the score with intervals that count the noise of the votes and hold for other raters too, and how far raters agree."""
         notes = (*agreement_with_people(self.votes, self.people), *rater_notes(self.votes))
         if not found.comparisons:
             return dataclasses.replace(found, notes=(*found.notes, *notes))
-        if len(self.votes) < 2:
-            return dataclasses.replace(found, notes=(*found.notes, "One rater: this holds for that rater.", *notes))
-        comparisons = self._widened(found.comparisons)
         note = f"{len(self.votes)} raters: this estimates the effect for other raters too."
-        return dataclasses.replace(found, comparisons=comparisons, notes=(*found.notes, note, *notes))
+        if len(self.votes) < 2:
+            note = "One rater: this holds for that rater."
+        return dataclasses.replace(found, comparisons=self._widened(found.comparisons), notes=(*found.notes, note, *notes))
 
     def _widened(self, comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
         every = list(itertools.chain(*self.votes.values()))
-        voted = {picture for vote in every for picture in (vote.left, vote.right)}
-        known = {picture: combination for picture, combination in self.combinations.items() if picture in voted}
-        own = [self._estimates(each, known) for each in self.votes.values()]
-        noise: Mapping[Level, float] = {}
-        if not self.design.get("over") and not self.design.get("by"):  # otherwise it is not subtracted: the interval is a little wide
-            noise = _vote_variances(comparisons, known, _fitted(every, list(known))[1])
-        return tuple(
-            _widened(one, [each.get(_key(one), 0.0) for each in own], noise.get((one.axis, one.value), 0.0)) for one in comparisons
-        )
+        noise = self._noise(every)
+        counted = [_with_noise(one, *noise.get(_key(one), (0.0, 0.0))) for one in comparisons]
+        if len(self.votes) < 2:
+            return tuple(counted)
+        voted = list(dict.fromkeys(picture for vote in every for picture in (vote.left, vote.right)))
+        own = [self._estimates(strengths(voted, each), voted) for each in self.votes.values()]
+        return tuple(_with_raters(one, [each.get(_key(one), 0.0) for each in own], noise.get(_key(one), (0.0, 0.0))[0]) for one in counted)
 
-    def _estimates(self, votes: Iterable[Vote], known: Mapping[int, Combination]) -> dict[tuple[Any, ...], float]:
-        found = effects([_rows(_fitted(votes, list(known))[0], known)], **self.design)
-        return {_key(one): one.estimate for one in found.comparisons}
+    def _noise(self, votes: Sequence[Vote]) -> dict[tuple[Any, ...], tuple[float, float]]:
+        """Return the variance of each comparison that comes from the votes, and the part of it that the residuals show.
+
+        Both are sums over the pairs that met: an estimate is linear in the strengths, the square of its standard error is quadratic.
+        """
+        pictures = list(dict.fromkeys(picture for vote in votes for picture in (vote.left, vote.right)))
+        index = {picture: number for number, picture in enumerate(pictures)}
+        found: dict[tuple[Any, ...], tuple[float, float]] = {}
+        for influence in influences(len(pictures), games_of(votes, index)):
+            for one in self._comparisons(dict(zip(pictures, influence, strict=True))):
+                moved, shown = found.get(_key(one), (0.0, 0.0))
+                found[_key(one)] = moved + one.estimate**2, shown + one.standard_error**2
+        return found
+
+    def _estimates(self, found: Mapping[int, float], pictures: Sequence[int]) -> dict[tuple[Any, ...], float]:
+        return {_key(one): one.estimate for one in self._comparisons({picture: found.get(picture, 0.0) for picture in pictures})}
+
+    def _comparisons(self, values: Mapping[int, float]) -> tuple[Comparison, ...]:
+        known = {picture: combination for picture, combination in self.combinations.items() if picture in values}
+        return uncorrected(_rows(values, known), **self.design)
 
 
 def _key(one: Comparison) -> tuple[Any, ...]:
     return one.axis, one.value, *one.group.items()
 
 
-def _fitted(votes: Iterable[Vote], pictures: Sequence[int]) -> tuple[dict[int, float], Matrix]:
-    strengths, covariance = fit(len(pictures), games_of(votes, {picture: number for number, picture in enumerate(pictures)}))
-    return dict(zip(pictures, strengths, strict=True)), covariance
-
-
-def _rows(strengths: Mapping[int, float], combinations: Mapping[int, Combination]) -> ScoreRows:
-    rows = tuple(Row(combination, strengths[picture]) for picture, combination in combinations.items())
+def _rows(values: Mapping[int, float], combinations: Mapping[int, Combination]) -> ScoreRows:
+    rows = tuple(Row(combination, values.get(picture)) for picture, combination in combinations.items())
     return ScoreRows("votes", rows, "higher", "log odds")
 
 
-def _vote_variances(comparisons: Iterable[Comparison], combinations: Mapping[int, Combination], covariance: Matrix) -> dict[Level, float]:
-    """Return the variance of each comparison that comes from the number of votes, by the covariance of the strengths."""
-    axes: dict[str, list[str]] = {}
-    for one in comparisons:
-        axes.setdefault(one.axis, [one.against]).append(one.value)
-    cells = [tuple(combination.get(axis, "") for axis in axes) for combination in combinations.values()]
-    variances = {}
-    for level, weight in weights(axes, Counter(cells)).items():
-        each = [weight[cell] for cell in cells]
-        variances[level] = math.fsum(
-            a * b * value for a, row in zip(each, covariance, strict=True) for b, value in zip(each, row, strict=True)
-        )
-    return variances
+def _with_noise(one: Comparison, noise: float, shown: float) -> Comparison:
+    """Return a comparison with the noise of the votes in place of the part of it that the residuals show; not narrower than before."""
+    return _with_error(one, math.sqrt(one.standard_error**2 + max(0.0, noise - shown)), one.df)
 
 
-def _widened(one: Comparison, estimates: Sequence[float], noise: float) -> Comparison:
+def _with_error(one: Comparison, error: float, df: float) -> Comparison:
+    return dataclasses.replace(one, standard_error=error, df=df, p=t_tails(one.estimate / error, df)) if error else one
+
+
+def _with_raters(one: Comparison, estimates: Sequence[float], noise: float) -> Comparison:
     of_pictures, of_raters = one.standard_error**2, statistics.variance(estimates) / len(estimates)
     variance = max(of_pictures + of_raters - noise, of_pictures, of_raters)
     if not variance:
         return one
     df = min(one.df, variance**2 / (of_pictures**2 / one.df + of_raters**2 / (len(estimates) - 1)))
-    error = math.sqrt(variance)
-    return dataclasses.replace(one, standard_error=error, df=df, p=t_tails(one.estimate / error, df), repeats=0.0, deviation=0.0)
+    return dataclasses.replace(_with_error(one, math.sqrt(variance), df), repeats=0.0, deviation=0.0)
 
 
 def agreement(choices: Iterable[Sequence[str | None]]) -> float | None:

@@ -66,6 +66,11 @@ def _unchanged(found: ScoreEffects) -> ScoreEffects:
     return found
 
 
+def uncorrected(score: ScoreRows, *, against: Mapping[str, str] | None = None, over: str = "", by: str = "") -> tuple[Comparison, ...]:
+    """Return the comparisons of one score as `effects` does, without Holm's correction; none if there is nothing to compare."""
+    return _effects_of(score, _Design(_axes_of([score]), dict(against or {}), over, by)).comparisons
+
+
 def _axes_of(scores: Iterable[ScoreRows]) -> dict[str, list[str]]:
     """Return the values of each axis in their order of appearance."""
     levels = dict.fromkeys(level for score in scores for row in score.rows for level in row.combination.items())

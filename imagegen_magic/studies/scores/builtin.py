@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies.scores.scorer import Scorer, make
+from imagegen_magic.studies.scores.text import text_is
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -89,7 +90,7 @@ def simple() -> dict[str, Scorer]:
     return {**{name: _pixels(name) for name in _PIXEL_SCORERS}, **{each.name: each for each in (bytes_per_pixel, alike, variety)}}
 
 
-_WITH_ARGUMENT: dict[str, Callable[[str], Scorer]] = {"colour_share": colour_share}
+_WITH_ARGUMENT: dict[str, Callable[[str], Scorer]] = {"colour_share": colour_share, "text_is": text_is}
 NAMES = (*_PIXEL_SCORERS, "bytes_per_pixel", "alike", "variety", *(f'{name}("…")' for name in _WITH_ARGUMENT))
 """The names of all built-in scorers, for help and completion."""
 
