@@ -36,7 +36,7 @@ def followed(folder: Path) -> Path:
     It asks the disk: from a thread.
     """
     if folder not in _asked:
-        return folder
+        return followed(folder.parent) / folder.name if folder.parent in _asked else folder
     base, within = _asked[folder]
     return base.path / within
 

@@ -69,7 +69,7 @@ def test_what_has_not_begun_is_cancelled_and_free(service: str, monkeypatch: pyt
         assert (error.charge, "had not begun" in error.what) == ("no", True)
         assert (task.state, task.failure.charge if task.failure else None) == ("failed", "no")
         assert api.resume(load()).expecting == 0
-        assert [runner.cost for runner in job.runners] == [None]
+        assert [runner.cost for runner in job.runners] == [None]  # it certainly cost nothing
 
 
 @services

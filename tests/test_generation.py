@@ -199,7 +199,6 @@ def test_the_ui_waits_for_the_first_submission(monkeypatch):
     job.wait_until_submitted(60.0)
     assert job.submitted
     job.wait()
-    job.runners.clear()
     job.wait_until_submitted(60.0)
     waiting, now = Job((), load()), [0.0]
     passing = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.append(now.pop() + seconds))

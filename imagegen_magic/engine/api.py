@@ -302,7 +302,7 @@ def _collect(settings: Settings, save_dir: str | Path | None, preview: int | Non
     job = Job((), settings, preview_edge=preview)
     elsewhere = None if save_dir is None else settings.replace("this call", save_dir=save_dir).save_dir
     try:
-        rows, cut_off = loop.run(_claim(settings, claim, job))
+        unsent, rows, cut_off = loop.run(_claim(settings, claim, job))
         if rows and elsewhere is not None:
             job.made_folders = loop.run(threads.writing(folders.make_ready, settings, elsewhere))
     except BaseException:  # above all an interrupt: release what may be claimed already
@@ -311,7 +311,9 @@ def _collect(settings: Settings, save_dir: str | Path | None, preview: int | Non
     job.expecting = sum(_unsaved(row, again) for row in rows)
     left_out = [f"{error.what}, so it was left out here." for error in unread]
     unclear = len({row.row for row in cut_off} - {row.row for row in rows})
-    job.note = " ".join(filter(None, [_cut_off_note(unclear), *left_out, stored_requests.version_note(row.asked for row in rows)]))
+    job.note = " ".join(
+        filter(None, [_cut_off_note(unclear), unsent_note(unsent), *left_out, stored_requests.version_note(row.asked for row in rows)])
+    )
     return job.begin(lambda channel: resume_tasks(rows, channel, elsewhere, again=again))
 
 
@@ -325,9 +327,21 @@ def _cut_off_note(submissions: int) -> str:
     )
 
 
-async def _claim(settings: Settings, claim: Claim, job: Job) -> tuple[list[TaskRow], list[TaskRow]]:
+def unsent_note(tasks: int) -> str:
+    """Return the note on tasks that an ended process had not sent; empty if there are none."""
+    if not tasks:
+        return ""
+    them = "it" if tasks == 1 else "them"
+    return (
+        f"{pluralize(tasks, 'task')} {'was' if tasks == 1 else 'were'} not sent before {'its' if tasks == 1 else 'their'} process ended, "
+        f"and nothing is charged for {them}: the same request with --reuse sends {them}."
+    )
+
+
+async def _claim(settings: Settings, claim: Claim, job: Job) -> tuple[int, list[TaskRow], list[TaskRow]]:
+    unsent = await ledger_of(settings).count_unsent()
     cut_off = await ledger_of(settings).recover_orphans()
-    return await claim(ledger_of(settings), job), cut_off
+    return unsent, await claim(ledger_of(settings), job), cut_off
 
 
 def _unsaved(row: TaskRow, again: bool) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import itertools
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import NamedTuple
 
 from imagegen_magic.engine.clock import Clock
@@ -14,7 +14,10 @@ from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.net.retry import Retryable
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.slots import Slots
+from imagegen_magic.providers.base import Provider
 
+LIVE = 2_000  # tasks of one job that are live at once: submitted, waited for, fetched
+_FETCH_SECONDS = 4.0  # in which a slow connection fetches a large picture
 _MINUTE = 60.0
 _ARRIVAL = 5.0  # seconds after which a submission without an answer has arrived; from then on, or from its answer, its minute counts
 _SHORTEST = 0.001  # seconds of a pause, so that a rounded one does not spin
@@ -34,6 +37,11 @@ def limits_of(endpoint: Endpoint, settings: Settings) -> Limits:
     stated = (None, None) if endpoint.sandbox else (provider.submits_per_minute, provider.open_tasks)
     per_minute, open_tasks = settings.get("submits_per_minute"), settings.get("open_tasks")
     return Limits(settings.get("submits_at_once"), per_minute or stated[0], open_tasks or stated[1])
+
+
+def window_of(providers: Iterable[Provider]) -> int:
+    """Return how many tasks of a job are live at once, so that a slow connection fetches all of them while the services keep them."""
+    return min((LIVE, *{int(provider.keeps_seconds / _FETCH_SECONDS) for provider in providers}))
 
 
 class SubmissionLimiter:

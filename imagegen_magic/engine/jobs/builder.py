@@ -1,36 +1,47 @@
-"""From planned requests to runners: what is reused, what is resumed, what is recorded in the ledger and then sent."""
+"""From planned requests to runners: what is reused, what is resumed, what is recorded in the ledger and then sent.
+
+The tasks of a large job are recorded in lots, each when the one before it has been started; its runners are made one by one. The budget is
+asked once for all of them, and what later lots cost is reserved with the first.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
+import itertools
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from imagegen_magic import notebook_folder
-from imagegen_magic.engine import threads
+from imagegen_magic.engine import loop, threads
 from imagegen_magic.engine.context import EngineContext, Kind, context_of
 from imagegen_magic.engine.jobs import inline, reuse
 from imagegen_magic.engine.jobs.job import PlannedRequest, Prepared
 from imagegen_magic.engine.jobs.resume import Resumer, megapixels, protected
 from imagegen_magic.engine.jobs.reuse import PriorResults
 from imagegen_magic.engine.jobs.runner import TaskRunner
-from imagegen_magic.engine.jobs.task import JobChannel, RunningTask, TaskSpec
+from imagegen_magic.engine.jobs.task import JobChannel, RunningTask, TaskSpec, by_row
 from imagegen_magic.engine.ledger import budget
 from imagegen_magic.engine.ledger.ledger import NewJob, NewSource, NewTask, TaskRow
+from imagegen_magic.engine.ledger.reservations import Lot, Prices, drop_reservations, end_reservation, reserve
 from imagegen_magic.engine.ledger.reuse import is_requested_after, latest_by_fingerprint, latest_row, reopen
 from imagegen_magic.engine.ledger.spending import ZERO_COST, prorate
-from imagegen_magic.engine.ledger.sweeps import SweepRecord, record_sweep
+from imagegen_magic.engine.ledger.sweeps import SweepRecord, add_to_sweep, record_sweep
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.engine.storage.filenames import filename_stem
-from imagegen_magic.errors import ImageGenError, ImageInvalid, PictureDeleted, SubmissionUnknown
+from imagegen_magic.errors import ImageGenError, ImageInvalid, LedgerError, PictureDeleted, SubmissionUnknown
 from imagegen_magic.paths import located, text_of
 from imagegen_magic.providers.base import Call
 from imagegen_magic.records import PortableError
 from imagegen_magic.request import ImageRequest, LocalImage
 from imagegen_magic.result import Cost, Progress, Stage
+
+LOT = 2_000  # tasks that are recorded in one transaction; the files of a job of more are called by their ledger row
 
 
 async def create_tasks(requests: Sequence[PlannedRequest], channel: JobChannel, sweep: SweepRecord | None = None) -> Prepared:
@@ -41,19 +52,14 @@ async def create_tasks(requests: Sequence[PlannedRequest], channel: JobChannel, 
     """
     context = context_of(channel.settings)
     await context.check()
-    builder = _Builder(requests, channel, context)
-    prepared = builder.prepared
+    builder = _Builder(requests, channel, context, sweep)
     try:
-        rows = await builder.build()
-        if not prepared.runners:  # nothing will be sent, after which the ledger would be read
-            context.ledger.inspect_in_background()
-        if sweep is not None:
-            combinations = {row: builder.places[position] for position, row in rows.items()}
-            prepared.sweep = await record_sweep(context.ledger, sweep, combinations, [each.endpoint.sandbox for each in requests])
+        await builder.build()
     except BaseException:
-        folders.remove_empty(prepared.made_folders)
+        await builder.close()
+        folders.remove_empty(builder.prepared.made_folders)
         raise
-    return prepared
+    return builder.prepared
 
 
 def fingerprint(request: PlannedRequest, call: Call) -> str:
@@ -71,35 +77,107 @@ class _Overtaken(PortableError):
 class _Builder:
     """Builds the runners of one job, in `prepared`."""
 
-    def __init__(self, requests: Sequence[PlannedRequest], channel: JobChannel, context: EngineContext) -> None:
+    def __init__(self, requests: Sequence[PlannedRequest], channel: JobChannel, context: EngineContext, sweep: SweepRecord | None) -> None:
         self.requests, self.channel, self.context, self.settings = requests, channel, context, channel.settings
-        self.places = [request.combination for request in requests for _ in request.plan.calls]
-        self.fingerprints = [fingerprint(request, call) for request in requests for call in request.plan.calls]
-        self.tasks = len(self.fingerprints)
-        self.prepared = Prepared()
+        self.sweep = sweep
+        self.request_of = [number for number, request in enumerate(requests) for _ in request.plan.calls]
+        self.firsts = list(itertools.accumulate((len(request.plan.calls) for request in requests), initial=0))
+        self.tasks = len(self.request_of)
+        self.fingerprints: dict[int, str] = {}  # of the lot that is being recorded, by position
+        self.prepared = Prepared(later=self._later(), close=self.close)
         self.resumer = Resumer(context, channel, self.prepared)
+        self.rows: set[int] = set()  # of the ledger, of all tasks that are recorded or reused so far
         self.latest: int | None = None  # the ledger's latest row when earlier results were read; None if they are not reused
+        self.lots: list[Sequence[int]] = []  # positions that are not recorded yet
+        self.reserved: list[int] = []  # the reservation of each of these lots
+        self.recorded: list[_Recorded] = []  # whose runners are not made yet
 
-    async def build(self) -> dict[int, int]:
-        """Return the ledger's row of each task by its position; repeats if another kernel records an identical task meanwhile."""
-        rows: dict[int, int] = {}
+    async def build(self) -> None:
+        """Emit what exists, resume what is pending, and record the first lot of what is to be submitted."""
+        settled: set[int] = set()
+        if self.settings.get("reuse"):
+            self.latest = await latest_row(self.context.ledger)
+            await self.context.ledger.recover_orphans()
+            for lot in _lots(range(self.tasks)):
+                settled |= await self._reuse(lot)
+        self.lots = _lots([position for position in range(self.tasks) if position not in settled])
+        self.prepared.waiting = self.tasks - len(settled)
+        while self.lots and not self.recorded:
+            await self._record(self.lots.pop(0), first=True)
+        if not self.recorded and not self.prepared.runners:  # nothing will be sent, after which the ledger would be read
+            self.context.ledger.inspect_in_background()
+
+    async def close(self) -> None:
+        """Give back what is reserved for lots that will not be sent."""
+        reserved, self.reserved, self.lots = self.reserved, [], []
+        with contextlib.suppress(LedgerError):  # it is written as soon as it can be
+            await drop_reservations(self.context.ledger, reserved)
+
+    async def _later(self) -> AsyncIterator[TaskRunner]:
+        """Yield the runners of what is to be submitted; each further lot is recorded when those before it are made.
+
+        Raises like `create_tasks`, or the refusal that each submission of a lot would meet.
+        """
         while True:
-            if self.settings.get("reuse"):
-                self.latest = await latest_row(self.context.ledger)
-                rows |= await self._reuse(rows)
+            recorded, self.recorded = self.recorded, []
+            for each in recorded:
+                for runner in await self._runners(each):
+                    self.prepared.waiting -= 1
+                    yield runner
+            if not self.lots:
+                return
+            await loop.uninterrupted(self._record_next())
+
+    async def _record_next(self) -> None:
+        endpoints = {id(endpoint): endpoint for endpoint in (self.requests[self.request_of[each]].endpoint for each in self.lots[0])}
+        refusals = [self.channel.known_refusal(endpoint) for endpoint in endpoints.values()]
+        if (refusal := refusals[0]) is not None and all(refusals):
+            raise refusal
+        await self._record(self.lots.pop(0))
+
+    async def _record(self, lot: Sequence[int], *, first: bool = False) -> None:
+        """Record a lot; what another kernel has recorded since is taken from there. The first lot reserves the others."""
+        since, later = self.latest, [Lot(len(each), await self._prices(each)) for each in self.lots] if first else []
+        while lot:
+            self.fingerprints = self._fingerprints(lot)
             try:
-                return rows | await self._add([position for position in range(self.tasks) if position not in rows])
+                await self._add(lot, since, later, first=first)
+                return
             except _Overtaken:
-                continue
+                since = await latest_row(self.context.ledger)
+                await self.context.ledger.recover_orphans()
+                settled = await self._reuse(lot)
+                lot = [position for position in lot if position not in settled]
+                self.prepared.waiting -= len(settled)
+        if not first:
+            await drop_reservations(self.context.ledger, [self.reserved.pop(0)])
+
+    def _fingerprints(self, positions: Sequence[int]) -> dict[int, str]:
+        calls = ((each, self.requests[self.request_of[each]], each - self.firsts[self.request_of[each]]) for each in positions)
+        return {position: fingerprint(request, request.plan.calls[number]) for position, request, number in calls}
+
+    async def _prices(self, positions: Sequence[int]) -> Prices:
+        await asyncio.sleep(0)  # so that a large job does not block the others
+        return Counter((entry.budgeted, entry.count) for entry in self._entries(positions))
+
+    async def _note_in_sweep(self, rows: Mapping[int, int]) -> None:
+        """Add tasks to the sweep: position -> row."""
+        self.rows.update(rows.values())
+        if self.sweep is None or not rows:
+            return
+        combinations = {row: self.requests[self.request_of[position]].combination for position, row in rows.items()}
+        if self.prepared.sweep:
+            await add_to_sweep(self.context.ledger, self.prepared.sweep, combinations)
+        else:
+            sandbox = {each.endpoint.sandbox for each in self.requests}
+            self.prepared.sweep = await record_sweep(self.context.ledger, self.sweep, combinations, sandbox)
 
     # earlier results
 
-    async def _reuse(self, settled: Mapping[int, int]) -> dict[int, int]:
-        """Emit what exists already of what is not settled, and resume what is pending; returns their rows by position."""
+    async def _reuse(self, positions: Sequence[int]) -> set[int]:
+        """Emit what exists already of these tasks, and resume what is pending; returns the positions that are not submitted."""
         ledger = self.context.ledger
-        await ledger.recover_orphans()
-        asked = ["" if position in settled else name for position, name in enumerate(self.fingerprints)]
-        prior = await reuse.find(ledger, asked, settled.values())
+        prior = (await reuse.find(ledger, list(self._fingerprints(positions).values()), self.rows)).at(positions)
         if found := prior.all():
             self.prepared.id = self.prepared.id or found[min(found)].job  # the number under which it was recorded
         lost = [picture.id for row in prior.missing.values() for picture in row.pictures if reuse.is_gone(picture)]
@@ -112,7 +190,8 @@ class _Builder:
             self._report(position, "left", row, _unknown_before(row))
         for position, row in prior.deleted.items():
             self._report(position, "failed", row, _deleted_before(row))
-        return {position: row.row for position, row in prior.all().items()}
+        await self._note_in_sweep({position: row.row for position, row in found.items()})
+        return set(found)
 
     def _emit_complete(self, prior: PriorResults) -> None:
         for position, row in prior.complete.items():
@@ -145,17 +224,15 @@ class _Builder:
 
     # new tasks
 
-    async def _add(self, positions: Sequence[int]) -> dict[int, int]:
-        """Record these tasks and make their runners; returns the ledger's row of each.
+    async def _add(self, positions: Sequence[int], since: int | None, later: Sequence[Lot], *, first: bool) -> None:
+        """Record these tasks, so that `_later` makes their runners.
 
-        Raises _Overtaken if an identical task was recorded meanwhile; nothing is recorded then.
+        The `first` lot also checks the budget for the `later` ones, and reserves them. Raises _Overtaken if an identical task was
+        recorded after the row `since`; nothing is recorded then.
         """
-        entries = [entry for entry in self._entries(set(positions)) if entry.positions]
-        if not entries:
-            return {}
-        check_budget = budget.budget_check(
-            [(entry.budgeted, entry.count) for entry in entries], self.context.ledger, self.settings.get("unknown_price")
-        )
+        entries = list(self._entries(positions))
+        prices = sum((lot.prices for lot in later), await self._prices(positions)) if first else Counter[tuple[Cost, int]]()
+        check_budget = budget.budget_check(prices.elements(), self.context.ledger, self.settings.get("unknown_price"))
         if any(entry.request.plan.uploads for entry in entries):
             await self.context.ledger.run(check_budget, writes=False)  # no image leaves this machine for a refused request
         self.prepared.made_folders += await threads.writing(folders.make_ready, self.settings, name=self._longest_name(entries))
@@ -164,34 +241,34 @@ class _Builder:
         addresses = await self._upload(entries)
         earlier: dict[str, tuple[int, float]] = {}
         jobs = [self._new_job(entry, addresses) for entry in entries]
-        wanted = {self.fingerprints[position] for position in positions}
+        wanted = set(self.fingerprints.values())
+        reserved: list[int] = []
 
         def check(connection: Any) -> None:
             self.channel.check_wanted()
-            if self.latest is not None and is_requested_after(connection, self.latest, wanted):
+            if since is not None and is_requested_after(connection, since, wanted, self.rows):
                 raise _Overtaken
             check_budget(connection)
-            if self.latest is None:  # earlier results are named, not reused
-                earlier.update(latest_by_fingerprint(connection, self.fingerprints))
+            reserved[:] = reserve(connection, self.context.ledger.owner, later)
+            if not first:
+                end_reservation(connection, self.reserved[:1])
+            if since is None:  # earlier results are named, not reused
+                earlier.update(latest_by_fingerprint(connection, wanted))
 
         recorded = await self.context.ledger.add(jobs, allow=check, claims=self.channel.claims)
+        self.reserved = reserved if first else self.reserved[1:]
         self.prepared.id = recorded[0][0]
-        rows: dict[int, int] = {}
-        for entry, new, (_, tasks) in zip(entries, jobs, recorded, strict=True):
-            self.prepared.runners += await self._runners(entry, new, tasks, earlier)
-            rows |= dict(zip(entry.positions, tasks, strict=True))
-        return rows
+        self.recorded = [_Recorded(entry, new, rows, earlier) for entry, new, (_, rows) in zip(entries, jobs, recorded, strict=True)]
+        rows = {position: row for each in self.recorded for position, row in zip(each.entry.positions, each.rows, strict=True)}
+        await self._note_in_sweep(rows)
 
     def _longest_name(self, entries: Sequence[_Entry]) -> str:
         prompts = {entry.request.plan.request.prompt for entry in entries}
         return max((filename_stem(prompt, "0000", self.settings.get("name")) for prompt in prompts), key=lambda stem: len(stem.encode()))
 
-    def _entries(self, missing: set[int]) -> Iterator[_Entry]:
-        first = 0
-        for request in self.requests:
-            count = len(request.plan.calls)
-            yield _Entry(request, first, tuple(position for position in range(first, first + count) if position in missing))
-            first += count
+    def _entries(self, positions: Sequence[int]) -> Iterator[_Entry]:
+        for number, own in itertools.groupby(positions, self.request_of.__getitem__):
+            yield _Entry(self.requests[number], self.firsts[number], tuple(own))
 
     async def _upload(self, entries: Sequence[_Entry]) -> dict[tuple[str, str], str]:
         """Return the address of each local image, by (gateway's address, placeholder)."""
@@ -239,6 +316,7 @@ class _Builder:
                 "alpha": plan.alpha,
                 "pictures": entry.count,
                 **({"unchecked": list(plan.unchecked)} if plan.unchecked else {}),
+                **({"by_row": True} if self.tasks > LOT else {}),
             },
             price=entry.price,
             save_dir=text_of(self.settings.save_dir),
@@ -259,15 +337,17 @@ class _Builder:
         }
         return NewTask(sent, plan.images_per_call[number], f"{entry.token}-{number}", self.fingerprints[position])
 
-    async def _runners(self, entry: _Entry, new: NewJob, rows: Sequence[int], earlier: Mapping[str, tuple[int, float]]) -> list[TaskRunner]:
-        spec = await self._spec(entry, new)
-        runners, first = [], 1
-        for position, row, task in zip(entry.positions, rows, new.tasks, strict=True):
+    async def _runners(self, recorded: _Recorded) -> Iterator[TaskRunner]:
+        entry, new = recorded.entry, recorded.new
+        return self._made(recorded, await self._spec(entry, new))
+
+    def _made(self, recorded: _Recorded, spec: TaskSpec) -> Iterator[TaskRunner]:
+        entry, new, first = recorded.entry, recorded.new, 1
+        for position, row, task in zip(entry.positions, recorded.rows, new.tasks, strict=True):
             running = RunningTask(row, position, first, task.pictures, task.sent, task.idempotency_key)
-            own = spec._replace(price=prorate(new.price, task.pictures, entry.count), earlier=earlier.get(task.fingerprint))
-            runners.append(TaskRunner(self.context, self.channel, own, running))
+            own = spec._replace(price=prorate(new.price, task.pictures, entry.count), earlier=recorded.earlier.get(task.fingerprint))
+            yield TaskRunner(self.context, self.channel, by_row(own, row, new.name) if self.tasks > LOT else own, running)
             first += task.pictures
-        return runners
 
     async def _spec(self, entry: _Entry, new: NewJob) -> TaskSpec:
         request = ImageRequest(**new.resolved)
@@ -314,6 +394,19 @@ class _Entry:
     def budgeted(self) -> Cost:
         """Their cost in a budget."""
         return ZERO_COST if self.request.endpoint.sandbox else self.price
+
+
+class _Recorded(NamedTuple):
+    """One request of a lot that is in the ledger: its rows, and the latest image of each fingerprint."""
+
+    entry: _Entry
+    new: NewJob
+    rows: Sequence[int]
+    earlier: Mapping[str, tuple[int, float]]
+
+
+def _lots(positions: Sequence[int]) -> list[Sequence[int]]:
+    return [positions[start : start + LOT] for start in range(0, len(positions), LOT)]
 
 
 def _running_elsewhere() -> ImageGenError:

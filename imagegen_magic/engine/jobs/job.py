@@ -7,11 +7,13 @@ import concurrent.futures
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from imagegen_magic.deprecated import renamed_fields
 from imagegen_magic.engine import loop
@@ -21,6 +23,7 @@ from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.jobs.runner import TaskRunner
 from imagegen_magic.engine.jobs.task import Event, JobChannel
 from imagegen_magic.engine.ledger.claims import Claims
+from imagegen_magic.engine.rates import window_of
 from imagegen_magic.engine.settings import Settings
 from imagegen_magic.engine.storage import folders
 from imagegen_magic.errors import AuthenticationError, ImageGenError, InsufficientBalance, LedgerError, WaitingStopped
@@ -33,6 +36,8 @@ from imagegen_magic.result import Cost, GeneratedImage, Generation, Progress, to
 _CHECK_INTERVAL = 0.0005  # seconds between checks whether a task was submitted
 _PREVIEWS = 64  # of one job that are kept in memory, further ones only if they are small
 _SMALL = 16_384  # bytes of a preview
+_TRACEBACKS = 64  # errors of one job that keep the trace, which keeps all that the task had in memory
+_LISTENED = 2_000  # tasks; the events of a larger job are kept only while something listens
 _CLEANUP = 4.0  # seconds that tasks get to record their state after a cancellation
 
 ResultFactory = Callable[["Job", Generation], Generation]
@@ -55,13 +60,65 @@ class PlannedRequest(Record):
 
 @dataclass(slots=True)
 class Prepared:
-    """The runners of a job, its number and that of its sweep in the ledger, and the errors met so far."""
+    """The runners of a job, its number and that of its sweep in the ledger, and the errors met so far.
+
+    `later` yields the runners of further tasks, of which there are `waiting`, each when it is wanted; `close` gives back what is reserved
+    for those that are not wanted any longer.
+    """
 
     id: int = 0
     sweep: int = 0
-    runners: list[TaskRunner] = field(default_factory=list)
+    runners: deque[TaskRunner] = field(default_factory=deque)
     errors: list[ImageGenError] = field(default_factory=list)
     made_folders: tuple[Path, ...] = ()  # for its images, and removed if none is saved
+    waiting: int = 0
+    later: AsyncIterator[TaskRunner] | None = None
+    close: Callable[[], Awaitable[None]] | None = None
+
+    async def next(self) -> TaskRunner | None:
+        """Return the next runner, None after the last. Raises why no further task can be sent."""
+        if self.runners:
+            return self.runners.popleft()
+        return None if self.later is None else await anext(self.later, None)
+
+
+@dataclass(slots=True)
+class EndedTasks:
+    """What a job keeps of the tasks that have ended, each with its position: their runners take much more memory."""
+
+    rows: list[tuple[int, int]] = field(default_factory=list)
+    task_ids: list[tuple[int, str]] = field(default_factory=list)
+    costs: list[tuple[int, Cost]] = field(default_factory=list)
+    side_errors: list[tuple[int, ImageGenError]] = field(default_factory=list)
+    submitted: bool = False  # whether a gateway may know of one of them
+    _known: dict[Cost, Cost] = field(default_factory=dict)
+
+    def add(self, runner: TaskRunner) -> None:
+        """Take what is known of a task."""
+        position, task = runner.task.position, runner.task
+        self.submitted |= runner.maybe_submitted
+        self.rows.append((position, task.row))
+        if task.task_id:
+            self.task_ids.append((position, task.task_id))
+        if (cost := runner.cost) is not None:
+            self.costs.append((position, self._known.setdefault(cost, cost)))
+        self.side_errors += [(position, error) for error in runner.side_errors]
+
+    def with_running(self, runners: Iterable[TaskRunner]) -> EndedTasks:
+        """Return the same with what is known of these tasks."""
+        together = EndedTasks(list(self.rows), list(self.task_ids), list(self.costs), list(self.side_errors), self.submitted)
+        for runner in runners:
+            together.add(runner)
+        return together
+
+
+_T = TypeVar("_T")
+_Error = TypeVar("_Error", bound=ImageGenError)
+
+
+def _in_order(found: Iterable[tuple[int, _T]]) -> list[_T]:
+    """Return what belongs to tasks, in the order of their positions."""
+    return [each for _, each in sorted(found, key=itemgetter(0))]
 
 
 Prepare = Callable[[JobChannel], Awaitable[Prepared]]
@@ -95,13 +152,17 @@ class Job(ProcessBound):
         self.latest: dict[int, Progress] = {}
         self.images: list[GeneratedImage] = []
         self.errors: list[ImageGenError] = []
-        self.runners: list[TaskRunner] = []
+        self.window = window_of(request.endpoint.provider for request in requests)
         self.claims = Claims()
         self.made_folders: tuple[Path, ...] = ()
         self._preview_edge, self._result_factory = preview_edge, result_factory
         self._refusals: dict[tuple[str, str], ImageGenError] = {}  # of the key or the account, by gateway
         self._pid = os.getpid()
+        self._prepared = Prepared()
+        self._live: dict[int, TaskRunner] = {}  # by row
+        self._ended = EndedTasks()
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._is_queued = self.tasks <= _LISTENED  # whether events are kept for a listener
         self._handle: loop.Handle[Generation] | None = None
         self._running: asyncio.Task[Any] | None = None
         self._stopping = self._closed = False
@@ -128,6 +189,16 @@ class Job(ProcessBound):
         return len(self.places)
 
     @property
+    def runners(self) -> list[TaskRunner]:
+        """The runners of its tasks that run, at most `window`; after a cancellation those that were left."""
+        return list(self._live.values())
+
+    @property
+    def rows(self) -> list[int]:
+        """The ledger's rows of its tasks that have begun."""
+        return _in_order(self._ended.with_running(self._live.values()).rows)
+
+    @property
     def done(self) -> bool:
         """Whether it has ended, with or without an error."""
         return self._ending.done()
@@ -135,7 +206,7 @@ class Job(ProcessBound):
     @property
     def submitted(self) -> bool:
         """Whether a gateway may know of one of its tasks."""
-        return any(runner.maybe_submitted for runner in self.runners)
+        return self._ended.submitted or any(runner.maybe_submitted for runner in list(self._live.values()))
 
     @property
     def generation(self) -> Generation | None:
@@ -143,7 +214,14 @@ class Job(ProcessBound):
         return self._generation() if self.images else None
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yield Progress and GeneratedImage as they come, to one listener on the engine's loop."""
+        """Yield Progress and GeneratedImage as they come, to one listener on the engine's loop.
+
+        A listener that comes late to a job of many tasks gets the latest progress of each, and all images.
+        """
+        before: list[Event] = [] if self._is_queued else [*self.latest.values(), *self.images]
+        self._is_queued = True
+        for known in before:
+            yield known
         while (event := await self._queue.get()) is not None:
             yield event
 
@@ -206,7 +284,7 @@ class Job(ProcessBound):
     # from here on, on the engine's loop
 
     def _end(self, handle: Any) -> None:
-        self.claims.end(keep=[runner.task.row for runner in self.runners if runner.detached])
+        self.claims.end(keep=[runner.task.row for runner in self._live.values() if runner.detached])
         folders.remove_empty(self.made_folders)
         self._queue.put_nowait(None)
         self._ending.set_result(None)
@@ -227,7 +305,9 @@ class Job(ProcessBound):
         except asyncio.CancelledError:
             self._stopping = True
             await self._stop_waiting()
-        self.errors += [error for runner in self.runners for error in runner.side_errors]
+        if self._prepared.close is not None:
+            await self._prepared.close()
+        self.errors += _in_order(self._ended.with_running(self._live.values()).side_errors)
         self._report_damage()
         self._closed = True
         if not self.images and self.errors:
@@ -236,7 +316,7 @@ class Job(ProcessBound):
 
     def _report_damage(self) -> None:
         """Report that the ledger was found damaged meanwhile; the images are saved."""
-        damage = ledger_of(self.settings).damage if self.runners else None
+        damage = ledger_of(self.settings).damage if self.rows else None
         if damage is not None and self.images:
             damage = LedgerError(f"{damage.what}; the pictures above are saved", charge="yes", hint=damage.hint)
             self.errors.append(damage)
@@ -248,8 +328,8 @@ class Job(ProcessBound):
             self.settings, self._preview_edge, self.started, self._emit, self.claims, self._check_wanted, self._known_refusal
         )
         try:
-            prepared = await prepare(channel)
-            self.id, self.sweep, self.runners = prepared.id, prepared.sweep, prepared.runners
+            self._prepared = prepared = await prepare(channel)
+            self.id, self.sweep = prepared.id, prepared.sweep
             self.errors += prepared.errors
             self.made_folders += prepared.made_folders
             if self.done:  # it took longer than the cancellation waits
@@ -283,21 +363,55 @@ class Job(ProcessBound):
             self.images.append(event)
         else:
             self.latest[event.task] = event
-        self._queue.put_nowait(event)
+        if self._is_queued:
+            self._queue.put_nowait(event)
 
     async def _run_all(self) -> None:
-        running = {asyncio.create_task(self._run_one(runner)): runner for runner in self.runners}
-        try:
-            if running:
-                await asyncio.wait(running)
-        except asyncio.CancelledError:
-            for task in running:
-                task.cancel()
-            await asyncio.wait(running, timeout=_CLEANUP)
-            raise
-        for task, runner in running.items():
+        """Run the tasks, at most `window` at once: further runners are made as others end."""
+        running: dict[asyncio.Task[None], TaskRunner] = {}
+        defects: list[tuple[TaskRunner, BaseException]] = []
+        free = asyncio.Semaphore(self.window)
+
+        def end(task: asyncio.Task[None]) -> None:
+            runner = running.pop(task)
+            free.release()
+            if task.cancelled():
+                return
             if defect := task.exception():
-                await self._fail(runner, _defect_error(defect, runner))
+                defects.append((runner, defect))
+            else:
+                self._retire(runner)
+
+        try:
+            await self._start_all(running, free, end)
+            while running:
+                await asyncio.wait(list(running))
+        except asyncio.CancelledError:
+            for task in list(running):
+                task.cancel()
+            if running:
+                await asyncio.wait(list(running), timeout=_CLEANUP)
+            raise
+        for runner, defect in defects:
+            await self._fail(runner, _defect_error(defect, runner))
+            self._retire(runner)
+
+    async def _start_all(
+        self, running: dict[asyncio.Task[None], TaskRunner], free: asyncio.Semaphore, end: Callable[[asyncio.Task[None]], None]
+    ) -> None:
+        try:
+            while await free.acquire() and (runner := await self._prepared.next()) is not None:
+                self._live[runner.task.row] = runner
+                task = asyncio.create_task(self._run_one(runner))
+                running[task] = runner
+                task.add_done_callback(end)
+        except ImageGenError as error:  # what runs goes on; nothing further is sent
+            await self._release_claims(str(error), keep=self._live)
+            self._keep_error(_with_unsent(error, self._prepared.waiting))
+
+    def _retire(self, runner: TaskRunner) -> None:
+        self._ended.add(runner)
+        del self._live[runner.task.row]
 
     async def _run_one(self, runner: TaskRunner) -> None:
         try:
@@ -310,11 +424,16 @@ class Job(ProcessBound):
         return self._refusals.get((endpoint.provider.name, endpoint.base_url))
 
     async def _fail(self, runner: TaskRunner, error: ImageGenError) -> None:
-        self.errors.append(error)
+        self._keep_error(error)
         if isinstance(error, (AuthenticationError, InsufficientBalance)):
             self._refusals[runner.endpoint.provider.name, runner.endpoint.base_url] = error
         await runner.end(error)
         runner.report("left" if runner.resumable else "failed", error=error)
+
+    def _keep_error(self, error: ImageGenError) -> None:
+        if len(self.errors) >= _TRACEBACKS:
+            error.__traceback__ = error.__cause__ = error.__context__ = None
+        self.errors.append(error)
 
     async def _stop_waiting(self) -> None:
         """Release the tasks: those never sent are dropped, those that the gateway has can be resumed.
@@ -323,16 +442,19 @@ class Job(ProcessBound):
         go on detached and record their state themselves.
         """
         cancelled = await self._cancel_queued()
-        remaining = [runner for runner in self.runners if not runner.finished]
+        begun = [*self._live.values(), *self._prepared.runners]
+        remaining = [runner for runner in begun if not runner.finished]
         accepted = [runner for runner in remaining if runner.resumable]
         unanswered = [runner for runner in remaining if runner.maybe_submitted and not runner.resumable]
         going_on = [*(runner for runner in unanswered if runner.on_the_wire), *(runner for runner in remaining if runner.saving)]
         for runner in going_on:
             runner.detached = True
-        if self.runners and not remaining and not cancelled:  # the last of it was saved while it was cancelled
+        waiting = self._prepared.waiting
+        if self.rows and not (remaining or cancelled or waiting):  # the last of it was saved while it was cancelled
             await self._release_claims("the waiting was stopped")
             return
-        stopped = _stopped(len(accepted), len(unanswered), len(cancelled))
+        unsent = waiting + len(remaining) - len(accepted) - len(unanswered) if waiting else 0
+        stopped = _with_unsent(_stopped(len(accepted), len(unanswered), len(cancelled)), unsent)
         self.errors.append(stopped)
         for runner in (*cancelled, *remaining):
             if not runner.detached:
@@ -342,21 +464,22 @@ class Job(ProcessBound):
 
     async def _cancel_queued(self) -> list[TaskRunner]:
         """Cancel at the services what they have not begun, and return the runners of those tasks."""
-        waiting = [runner for runner in self.runners if not runner.finished and runner.resumable and not runner.saving]
+        waiting = [runner for runner in self._live.values() if not runner.finished and runner.resumable and not runner.saving]
         done = await asyncio.gather(*(runner.cancel_if_queued() for runner in waiting), return_exceptions=True)
         return [runner for runner, outcome in zip(waiting, done, strict=True) if outcome is True]  # a defect of a provider cancels nothing
 
     def _generation(self) -> Generation:
         images = sorted(self.images, key=lambda image: (image.task, image.id))
         providers = [request.endpoint.provider.name for request in self.requests] or sorted(image.provider for image in images)
+        tasks = self._ended.with_running(self._live.values())
         generation = Generation(
             images=tuple(images),
             request=self.plan.request if self.plan else self.request,
             provider=", ".join(dict.fromkeys(providers)),
             seconds=CLOCK.time() - self.started,
-            tasks=tuple(runner.task.task_id for runner in self.runners if runner.task.task_id),
+            tasks=tuple(_in_order(tasks.task_ids)),
             errors=tuple(self.errors),
-            costs=total(cost for runner in self.runners if (cost := runner.cost) is not None) if self.runners else _NO_COST,
+            costs=total(_in_order(tasks.costs)) if tasks.rows else _NO_COST,
         )
         return self._result_factory(self, generation) if self._result_factory else generation
 
@@ -380,6 +503,18 @@ def _stopped(accepted: int, unanswered: int = 0, cancelled: int = 0) -> WaitingS
     freed = f"; {pluralize(cancelled, 'other')} had not begun and {_was(cancelled)} cancelled there at no charge" if cancelled else ""
     goes_on = f"{pluralize(accepted, 'task')} go{'es' if accepted == 1 else ''} on at the service"
     return WaitingStopped(f"The waiting was stopped; {goes_on}{freed}")
+
+
+def _with_unsent(error: _Error, count: int) -> _Error:
+    """Return an error that ended a large job, with the number of its tasks that were not sent."""
+    if count:
+        error.what += f"; {pluralize(count, 'task')} of the job {_was(count)} not sent, and nothing is charged for {_them(count)}"
+        error.hint = "; ".join(filter(None, [error.hint, f"the same request with --reuse sends {_them(count)}"]))
+    return error
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"
 
 
 def _was(count: int) -> str:

@@ -14,7 +14,7 @@ from imagegen_magic.engine.context import EngineContext, context_of
 from imagegen_magic.engine.endpoints import Endpoint, base_variable, endpoint_for
 from imagegen_magic.engine.jobs.job import Prepared
 from imagegen_magic.engine.jobs.runner import TaskRunner
-from imagegen_magic.engine.jobs.task import JobChannel, RunningTask, TaskSpec
+from imagegen_magic.engine.jobs.task import JobChannel, RunningTask, TaskSpec, by_row
 from imagegen_magic.engine.ledger import stored_requests
 from imagegen_magic.engine.ledger.ledger import NewSource, TaskRow
 from imagegen_magic.engine.ledger.spending import prorate
@@ -34,15 +34,29 @@ async def resume_tasks(rows: Sequence[TaskRow], channel: JobChannel, folder: Loc
     """
     context = context_of(channel.settings)
     prepared = Prepared(id=rows[0].job if rows else 0)
-    for each in {located(row.save_dir) for row in rows} | ({folder} if folder else set()):
-        await threads.writing(_remove_stale_parts, stores.arrival_folder(each, context.home))
-    if folder is not None:
-        with contextlib.suppress(LedgerError):  # it only names a further folder
-            await context.ledger.add_folder([row.row for row in rows], folder.absolute())
+    elsewhere = _by_folder(rows, folder.absolute()) if folder is not None else {}
+    own = {_folder_of(row, located(row.save_dir)) for row in rows} | elsewhere.keys()
+    for arriving in {stores.arrival_folder(each, context.home) for each in own}:
+        await threads.writing(_remove_stale_parts, arriving)
+    with contextlib.suppress(LedgerError):  # it only names further folders
+        for each, numbers in elsewhere.items():
+            await context.ledger.add_folder(numbers, each)
     resumer = Resumer(context, channel, prepared, folder, again=again)
     for position, row in enumerate(rows):
         await resumer.add(row, position, len(rows))
     return prepared
+
+
+def _by_folder(rows: Sequence[TaskRow], folder: Location) -> dict[Location, list[int]]:
+    """Return which rows are saved in which folder, if `folder` is that of all."""
+    found: dict[Location, list[int]] = {}
+    for row in rows:
+        found.setdefault(_folder_of(row, folder), []).append(row.row)
+    return found
+
+
+def _folder_of(row: TaskRow, folder: Location) -> Location:
+    return folder / filenames.row_folder(row.row) if is_by_row(row) else folder
 
 
 def _remove_stale_parts(folder: Path) -> None:
@@ -78,7 +92,7 @@ class Resumer:
         folders = [located(row.save_dir)]
         with contextlib.suppress(ImageGenError):  # beside the notebook, whose folder may have been renamed since
             folders.append(self._settings.save_dir)
-        return TaskSpec(
+        spec = TaskSpec(
             endpoint=endpoint,
             history=await self._context.history(kind, megapixels(expected)),
             request=request,
@@ -93,6 +107,12 @@ class Resumer:
             extra_folders=tuple(folders),
             unknown=_unknown(row),
         )
+        return by_row(spec, row.row, row.name) if is_by_row(row) else spec
+
+
+def is_by_row(row: TaskRow) -> bool:
+    """Return whether the files of a task are called by its row: it is one of a large job."""
+    return bool(stored_requests.expected(row.expected).get("by_row"))
 
 
 def same_endpoint(row: TaskRow, settings: Settings) -> Endpoint:

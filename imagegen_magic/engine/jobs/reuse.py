@@ -62,6 +62,10 @@ class PriorResults:
     unknown: dict[int, TaskRow] = field(default_factory=dict)
     deleted: dict[int, TaskRow] = field(default_factory=dict)
 
+    def at(self, positions: Sequence[int]) -> PriorResults:
+        """Return the same with other positions: the one that stands at each."""
+        return PriorResults(*({positions[each]: task for each, task in getattr(self, kind.name).items()} for kind in fields(self)))
+
     def all(self) -> dict[int, TaskRow]:
         """Return the task of every position that is not submitted again."""
         return {**self.complete, **self.missing, **self.pending, **self.unreadable, **self.unknown, **self.deleted}

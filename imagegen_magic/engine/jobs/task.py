@@ -13,6 +13,7 @@ from imagegen_magic.engine.context import DurationHistory
 from imagegen_magic.engine.endpoints import Endpoint
 from imagegen_magic.engine.ledger.claims import Claims
 from imagegen_magic.engine.settings import Settings
+from imagegen_magic.engine.storage.filenames import filename_stem, row_folder
 from imagegen_magic.errors import ImageGenError, LedgerError, SubmissionUnknown
 from imagegen_magic.humanize import iso_time
 from imagegen_magic.paths import Location
@@ -61,6 +62,13 @@ class TaskSpec(NamedTuple):
     uploads: tuple[LocalImage, ...] = ()
     unknown: SubmissionUnknown | None = None  # if it was submitted before and only its outcome is asked about
     extra_folders: tuple[Location, ...] = ()  # that may hold its images already, saved by a process that was killed
+
+
+def by_row(spec: TaskSpec, row: int, name: str | None) -> TaskSpec:
+    """Return the spec of one task of a large job: its files are called by the ledger's row, in a folder for each 1,000 rows."""
+    folder, stem = row_folder(row), filename_stem(spec.request.prompt, str(row), name)
+    extra = tuple(each / folder for each in spec.extra_folders)
+    return spec._replace(save_dir=spec.save_dir / folder, filename_stem=stem, extra_folders=extra)
 
 
 @dataclass(slots=True)

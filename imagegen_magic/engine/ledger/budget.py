@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 from imagegen_magic.engine.ledger.file import LedgerFile
 from imagegen_magic.engine.ledger.records import IN_LIST, iso, json_of, now
+from imagegen_magic.engine.ledger.reservations import Prices, reserved_prices
 from imagegen_magic.engine.ledger.spending import SpendingGroup, spending_groups
 from imagegen_magic.errors import BudgetExceeded
 from imagegen_magic.humanize import seconds_of
@@ -98,7 +100,7 @@ def budget_check(
     `requests` are prices with numbers of images; the sandbox's are free. `unknown_price` is assumed for an image of unknown price, in
     every budget's unit; without it, a request of unknown price is refused while there is a budget.
     """
-    prices = list(requests)
+    prices = Counter(requests)
 
     def check(connection: sqlite3.Connection) -> None:
         for each in _in_force(connection, ledger) if prices else ():
@@ -118,7 +120,7 @@ def budget_check_again(
     def check(connection: sqlite3.Connection) -> None:
         for each in _in_force(connection, ledger) if tasks else ():
             counted = _counted_rows(connection, list(tasks), each, ledger)
-            if prices := [price for row, price in tasks.items() if row not in counted]:
+            if prices := Counter(price for row, price in tasks.items() if row not in counted):
                 _check(prices, _status(connection, ledger, each, unknown_price), unknown_price)
 
     return check
@@ -157,6 +159,11 @@ def _status(connection: sqlite3.Connection, ledger: LedgerFile, budget: Budget, 
             reserved += amount * group.tasks
         else:
             spent += amount * group.tasks
+    since = None if (start := _start(budget)) is None else iso(start)
+    for cost, pictures, times in reserved_prices(connection, ledger.is_alive, since=since, session=session):
+        amount = _amount_in(budget.unit, cost, pictures, unknown_price)
+        unknown += times if amount is None else 0
+        reserved += (amount or 0) * times
     return BudgetStatus(budget, spent, reserved, unknown)
 
 
@@ -188,9 +195,9 @@ def _amount_in(unit: str, cost: Cost, pictures: int, unknown_price: Decimal | No
     return None if unknown_price is None else (cost.amount or Decimal(0)) + unknown_price * pictures
 
 
-def _check(prices: Sequence[tuple[Cost, int]], status: BudgetStatus, unknown_price: Decimal | None) -> None:
-    amounts = [_amount_in(status.budget.unit, cost, pictures, unknown_price) for cost, pictures in prices]
-    known = [amount for amount in amounts if amount is not None]
+def _check(prices: Prices, status: BudgetStatus, unknown_price: Decimal | None) -> None:
+    amounts = [(_amount_in(status.budget.unit, *price, unknown_price), times) for price, times in prices.items()]
+    known = [amount * times for amount, times in amounts if amount is not None]
     if len(known) < len(amounts):
         raise _refusal(status, None)
     if any(known) and sum(known) > status.left:

@@ -43,6 +43,7 @@ from imagegen_magic.engine.ledger.records import (
     store_error,
     text_of,
 )
+from imagegen_magic.engine.ledger.reservations import end_reservation, ended_reservations
 from imagegen_magic.errors import ImageGenError, LedgerError, SubmissionUnknown
 from imagegen_magic.result import Cost
 
@@ -319,6 +320,7 @@ class Ledger(LedgerFile):
         def work(connection: sqlite3.Connection) -> list[TaskRow]:
             for row in self._orphans_in(connection, ("planned",)):
                 _change(connection, row, {"state": "dropped"})
+            end_reservation(connection, ended_reservations(connection, self.is_alive)[0])
             for row in self._orphans_in(connection, ("made",)):
                 _finish_if_saved(connection, row)
             unknown = self._orphans_in(connection, ("submitting",))
@@ -328,6 +330,20 @@ class Ledger(LedgerFile):
             return read_tasks(connection, unknown)
 
         return await self.run(work)
+
+    async def count_unsent(self) -> int:
+        """Return how many tasks ended processes had planned and not sent; `recover_orphans` drops them, and nothing was charged."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            return len(self._orphans_in(connection, ("planned",))) + ended_reservations(connection, self.is_alive)[1]
+
+        return await self.run(work, writes=False)
+
+    async def count_open(self) -> list[tuple[str, bool, str, int]]:
+        """Return how many tasks are open or of unknown outcome, as (provider, sandbox, state, number)."""
+        query = """SELECT jobs.provider, jobs.sandbox, tasks.state, count(*) FROM tasks JOIN jobs ON jobs.id = tasks.job
+            WHERE tasks.state IN ('planned', 'submitting', 'submitted', 'made', 'unknown') GROUP BY 1, 2, 3 ORDER BY min(tasks.row)"""
+        return [(provider, bool(sandbox), state, number) for provider, sandbox, state, number in await self.fetch(query)]
 
     async def tasks(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from imagegen_magic.engine.ledger.file import LedgerFile
 from imagegen_magic.engine.ledger.records import IN_LIST, TaskRow, json_of, read_tasks
@@ -34,11 +34,14 @@ async def latest_row(ledger: LedgerFile) -> int:
     return int((await ledger.fetch("SELECT coalesce(max(row), 0) FROM tasks"))[0][0])
 
 
-def is_requested_after(connection: sqlite3.Connection, row: int, fingerprints: Iterable[str]) -> bool:
-    """Return whether a task with one of these fingerprints was recorded after that row, and has neither failed nor been dropped."""
+def is_requested_after(connection: sqlite3.Connection, row: int, fingerprints: Iterable[str], own: Container[int] = ()) -> bool:
+    """Return whether a task with one of these fingerprints was recorded after that row, and has neither failed nor been dropped.
+
+    The rows in `own` do not count.
+    """
     # `+` keeps SQLite from the index of fingerprints: few rows are later
-    query = f"SELECT 1 FROM tasks WHERE row > ? AND state NOT IN ('failed', 'dropped') AND +fingerprint {IN_LIST} LIMIT 1"
-    return connection.execute(query, (row, json_of(list(fingerprints)))).fetchone() is not None
+    query = f"SELECT row FROM tasks WHERE row > ? AND state NOT IN ('failed', 'dropped') AND +fingerprint {IN_LIST}"
+    return any(found not in own for (found,) in connection.execute(query, (row, json_of(list(fingerprints)))))
 
 
 async def reopen(ledger: LedgerFile, pictures: Sequence[int]) -> None:

@@ -293,6 +293,15 @@ _RATERS = (  # who made a vote, and where from; a vote without a row is of the p
         UNIQUE (ballot, number)
     )""",
 )
+_RESERVATIONS = (  # of a job's later lots: tasks that are not recorded yet, and what budgets keep free for them
+    """CREATE TABLE reservations (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        created TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        tasks INTEGER NOT NULL,
+        prices TEXT NOT NULL
+    )""",
+)
 _ADDITIONS: tuple[tuple[str, ...], ...] = (
     _FOLDERS,
     _ERRORS,
@@ -304,6 +313,7 @@ _ADDITIONS: tuple[tuple[str, ...], ...] = (
     _DELETIONS,
     _EFFECT_CHECKS,
     _RATERS,
+    _RESERVATIONS,
 )  # since version 0.1.0, which knows format 4
 MIGRATIONS = (_TABLES, _QUERIES, _RESEARCH, _SESSIONS, *_ADDITIONS)
 """The statements from each format of the file to the next."""

@@ -38,6 +38,7 @@ _EXPECTED: dict[str, Callable[[Any], bool]] = {
     "pictures": _is_positive,
     "tasks": _is_positive,
     "unchecked": _are_texts,
+    "by_row": lambda value: isinstance(value, bool),
 }
 _TYPES: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys((field.name for field in fields(ImageRequest)), _is_text),

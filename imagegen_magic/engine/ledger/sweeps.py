@@ -49,10 +49,19 @@ async def record_sweep(ledger: LedgerFile, sweep: SweepRecord, combinations: Map
         known = connection.execute(_SAME_SWEEP, (*values, any(sandbox), all(sandbox))).fetchone()
         query = "INSERT INTO studies (created, prompt, axes, fixed) VALUES (?, ?, ?, ?)"
         number: int = known["id"] if known else connection.execute(query, (now(), *values)).lastrowid or 0
-        connection.executemany(_ADD_TASK, [(number, row, json_of(dict(combination))) for row, combination in combinations.items()])
+        _add_tasks(connection, number, combinations)
         return number
 
     return await ledger.run(work)
+
+
+async def add_to_sweep(ledger: LedgerFile, number: int, combinations: Mapping[int, Combination]) -> None:
+    """Add further tasks to a sweep; `combinations` has that of each task, by its row."""
+    await ledger.run(lambda connection: _add_tasks(connection, number, combinations))
+
+
+def _add_tasks(connection: sqlite3.Connection, number: int, combinations: Mapping[int, Combination]) -> None:
+    connection.executemany(_ADD_TASK, [(number, row, json_of(dict(combination))) for row, combination in combinations.items()])
 
 
 async def find_sweep(ledger: LedgerFile, number: int | None = None) -> StoredSweep | None:

@@ -39,6 +39,12 @@ def filename_stem(prompt: str, short_id: str, name: str | None = None) -> str:
     return f"picture-{stem}" if _RESERVED.fullmatch(stem) else stem
 
 
+def row_folder(row: int) -> str:
+    """Return the name of the folder for a row of the ledger: that of its 1,000, as `12000-12999`."""
+    first = row - row % 1_000
+    return f"{first}-{first + 999}"
+
+
 def _distinctive_words(prompt: str) -> str:
     runs = _runs(prompt.lower())
     distinctive = [run for run in runs if run not in _STOP_WORDS and not (len(run) == 1 and run.isascii() and run.isalpha())]

@@ -210,7 +210,7 @@ def _cancel_at_service(context: NotebookContext, arguments: list[str], chosen: S
     for job in chosen:
         with contextlib.suppress(ImageGenError):  # that the waiting was stopped
             job.wait()
-    rows = [runner.task.row for job in chosen for runner in job.runners] or [int(arguments[0])]
+    rows = [row for job in chosen for row in job.rows] or [int(arguments[0])]
     for each in loop.run(cancel_at_service(context.settings(), rows)):
         print(_came_of(each))
 
