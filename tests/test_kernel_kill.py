@@ -138,7 +138,12 @@ def test_killed_while_downloading(notebook, server):
 
 @pytest.mark.parametrize(
     "death",
-    [DIE_WHILE_WRITING, DIE_BEFORE.format(call="fsync"), DIE_BEFORE.format(call="link"), DIE_AFTER_SAVING],
+    [
+        pytest.param(DIE_WHILE_WRITING, marks=pytest.mark.long),  # tests/test_files.py kills a process at each of these
+        DIE_BEFORE.format(call="fsync"),
+        pytest.param(DIE_BEFORE.format(call="link"), marks=pytest.mark.long),
+        DIE_AFTER_SAVING,
+    ],
     ids=["between the bytes", "before the flush", "before the name", "before the ledger knows"],
 )
 def test_killed_while_saving(death, notebook, server):
