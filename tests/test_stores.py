@@ -416,6 +416,12 @@ class TestReaders:
         found = run(score(foxes, scorer(name="bytes", version="1")(lambda image: len(image.data))))
         assert {number: value.value for number, value in found["bytes"].values.items()} == {image.id: len(image.data) for image in foxes}
 
+    def test_an_address_with_credentials_is_no_reference(self, foxes):
+        """It is refused without being shown."""
+        with pytest.raises(UnsupportedOption, match="holds more than its name") as caught:
+            run(generate("the same", references=["s3://hunter2:x@bucket/fox.png"], sandbox=True))
+        assert "hunter2" not in f"{caught.value} {caught.value.value}"
+
     def test_an_export_holds_their_bytes(self, foxes, tmp_path):
         """And how they were made, from their sidecars."""
         written = export(foxes, tmp_path / "foxes.zip", metadata="none")
@@ -426,7 +432,7 @@ class TestReaders:
     def test_references_and_scores_of_references(self, foxes, gateway, monkeypatch):
         """`@17` and the picture itself are uploaded from the store."""
         gateway.be_every_gateway(monkeypatch)
-        for source in (f"@{foxes[0].id}", foxes[0]):
+        for source in (foxes[0].location, foxes[0].file, f"@{foxes[0].id}", foxes[0]):
             (edited,) = run(generate("the same at night", references=[source], provider="evolink", save_dir="memory://bucket/edits"))
             assert edited.path is None
 

@@ -20,7 +20,7 @@ from imagegen_magic.engine.settings import Settings
 from imagegen_magic.errors import ImageInvalid, UnsupportedOption
 from imagegen_magic.formats import PNG, WEB_TYPES
 from imagegen_magic.humanize import local_day
-from imagegen_magic.paths import located
+from imagegen_magic.paths import Location, StorePath, is_address, is_plain_address, located
 from imagegen_magic.providers.base import Provider
 from imagegen_magic.providers.describe import shown
 from imagegen_magic.request import ImageRequest, LocalImage
@@ -29,6 +29,7 @@ from imagegen_magic.secret_patterns import Address
 
 MAX_BYTES = 50_000_000  # if no gateway is chosen yet, and if it names no limit
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C:\ is a disk
+_WEB = re.compile(r"(?:https?|wss?|ftps?|upload)://", re.IGNORECASE)  # of what a service can fetch, or refuses in words of its own
 _NUMBER = re.compile(r"@(\d{1,18})")
 _GLOB = re.compile(r"[*?\[]")
 _LIFE = 86_400.0  # seconds until a result's address expires, if its gateway gave no time
@@ -44,9 +45,9 @@ def load_references(
 ) -> ImageRequest:
     """Return a request whose references and mask are addresses or LocalImages that the gateway's model accepts.
 
-    They may be addresses, paths (from the notebook's folder, `~`, and globs for references), `@17` of the ledger, PIL images, arrays,
-    bytes, IPython Images, matplotlib figures, GeneratedImages and Generations (the first). `fit` scales down what is too large. `known`
-    caches what was loaded, for the next request with the same images. Raises UnsupportedOption and ImageInvalid.
+    They may be addresses, also of a picture in a store, paths (from the notebook's folder, `~`, and globs for references), `@17` of the
+    ledger, PIL images, arrays, bytes, IPython Images, matplotlib figures, GeneratedImages and Generations (the first). `fit` scales down
+    what is too large. `known` caches what was loaded, for the next request with the same images. Raises UnsupportedOption and ImageInvalid.
     """
     if not request.references and request.mask is None:
         return request
@@ -105,7 +106,9 @@ class ReferenceLoader:
         if isinstance(source, LocalImage):
             return source, source.name
         if isinstance(source, str) and _ADDRESS.match(source):
-            return source, source
+            return (_in_store(source, option) if is_address(source) and not _WEB.match(source) else source), source
+        if isinstance(source, StorePath):
+            return source, source.address
         if isinstance(source, str) and (match := _NUMBER.fullmatch(source)):
             return self._of_ledger(int(match[1])), source
         if isinstance(source, str | os.PathLike):
@@ -150,7 +153,7 @@ class ReferenceLoader:
             thing = self._stored(thing)
         if isinstance(thing, StoredImage):
             return self._prepared_result(thing, name, types)
-        source = _read(thing, name, option) if isinstance(thing, Path) else thing
+        source = _read(thing, name, option) if isinstance(thing, Path | StorePath) else thing
         prepared = self._prepare(source, name, types, option)
         return replace(prepared, identity=thing.stem) if self._is_copy(thing) and prepared.data == source else prepared
 
@@ -178,8 +181,9 @@ class ReferenceLoader:
         except OSError as error:
             if row.url and (row.expires_at or 0) > CLOCK.time():
                 return row.url
+            problem = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
             raise ImageInvalid(
-                f"The file of {name} is missing ({row.path}), and its address at the service has expired",
+                f"The file of {name} {problem} ({row.path}), and its address at the service has expired",
                 blame="you",
                 charge="no",
                 hint="give another picture, or put the file back",
@@ -224,10 +228,18 @@ def _identity(thing: Any) -> Any:
         return str(thing), status.st_mtime_ns, status.st_size
     if isinstance(thing, StoredImage):
         return "row", thing.id, thing.path
-    return id(thing)
+    return thing if isinstance(thing, StorePath) else id(thing)
 
 
-def _read(path: Path, name: str, option: str) -> bytes:
+def _in_store(address: str, option: str) -> Location:
+    """Return the picture at an address in a store. Raises UnsupportedOption for an address with credentials."""
+    if not is_plain_address(address):
+        hint = "give an address without user, password and query; the store's own library finds credentials"
+        raise UnsupportedOption("An address of a store holds more than its name", option=option, value="[hidden]", hint=hint)
+    return located(address)
+
+
+def _read(path: Location, name: str, option: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

@@ -21,7 +21,7 @@ from imagegen_magic.notebook.output.captions import note
 from imagegen_magic.notebook.output.display import Bundle, Canvas, line, on_page, preview_bundle, show_all, text_bundle, widget_bundle
 from imagegen_magic.notebook.output.style import AS_TEXT, hide_broken
 from imagegen_magic.notebook.widgets.errors import report_errors
-from imagegen_magic.paths import path_of
+from imagegen_magic.paths import located
 from imagegen_magic.request import LocalImage
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _local(picture: Any) -> LocalImage:
     if isinstance(picture, LocalImage):
         return picture
     if isinstance(picture, str | os.PathLike):
-        path = path_of(os.path.expanduser(picture))
+        path = located(os.path.expanduser(picture))
         return prepare(path.read_bytes(), name=path.name, max_bytes=_MAX_BYTES)
     return prepare(picture, name="picture", max_bytes=_MAX_BYTES)
 

@@ -180,7 +180,8 @@ class _Builder:
         prior = (await reuse.find(ledger, list(self._fingerprints(positions).values()), self.rows)).at(positions)
         if found := prior.all():
             self.prepared.id = self.prepared.id or found[min(found)].job  # the number under which it was recorded
-        lost = [picture.id for row in prior.missing.values() for picture in row.pictures if reuse.is_gone(picture)]
+        existing = await reuse.existing_files(prior.missing.values())
+        lost = [picture.id for row in prior.missing.values() for picture in row.pictures if reuse.is_gone(picture, existing)]
         await reopen(ledger, lost)
         self._emit_complete(prior)
         await self._resume(prior)
@@ -208,12 +209,13 @@ class _Builder:
         wanted = {**prior.missing, **prior.pending}
         ids = [row.row for row in wanted.values()]
         claimed = {row.row: row for row in await self.context.ledger.claim(rows=ids, claims=self.channel.claims)} if ids else {}
+        existing = await reuse.existing_files(claimed.values())
         for position, row in wanted.items():
             if row.row not in claimed:
                 self._report(position, "left", row, _running_elsewhere())
                 continue
             for picture in claimed[row.row].pictures:
-                if picture.saved_at is not None and reuse.exists(picture):
+                if picture.saved_at is not None and reuse.exists(picture, existing):
                     self.channel.emit(reuse.generated(picture, reused=True, task=position))
             await self.resumer.add(claimed[row.row], position, self.tasks)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from imagegen_magic.engine import threads
@@ -84,7 +84,7 @@ async def find(ledger: Ledger, fingerprints: Sequence[str], exclude: Collection[
 
 def _assigned(known: dict[str, list[TaskRow]], fingerprints: Sequence[str], now: float) -> PriorResults:
     found = PriorResults()
-    existing = stores.sizes(located(each.path) for tasks in known.values() for task in tasks for each in task.pictures if each.path)
+    existing = _existing(task for tasks in known.values() for task in tasks)
     asking: dict[str, list[int]] = {}
     for position, name in enumerate(fingerprints):
         asking.setdefault(name, []).append(position)
@@ -119,17 +119,20 @@ def is_unreadable(picture: PictureRow) -> bool:
     return picture.path is not None and picture.saved_at is None
 
 
-def is_gone(picture: PictureRow, existing: Mapping[Location, int] | None = None) -> bool:
+async def existing_files(tasks: Iterable[TaskRow]) -> Mapping[Location, int]:
+    """Return the sizes of the tasks' files that exist. Raises ReadError if a store does not answer."""
+    return await threads.writing(_existing, list(tasks))
+
+
+def _existing(tasks: Iterable[TaskRow]) -> Mapping[Location, int]:
+    return stores.sizes(located(picture.path) for task in tasks for picture in task.pictures if picture.path)
+
+
+def is_gone(picture: PictureRow, existing: Mapping[Location, int]) -> bool:
     """Return whether it was saved and its file no longer exists; see `exists`."""
     return not is_unreadable(picture) and not exists(picture, existing)
 
 
-def exists(picture: PictureRow, existing: Mapping[Location, int] | None = None) -> bool:
-    """Return whether an image's file is at its path in the ledger, with as many bytes; `existing` has the sizes of files if known.
-
-    Raises ReadError if a store does not answer.
-    """
-    if picture.path is None:
-        return False
-    file = located(picture.path)
-    return (stores.sizes([file]) if existing is None else existing).get(file) == picture.size
+def exists(picture: PictureRow, existing: Mapping[Location, int]) -> bool:
+    """Return whether an image's file is at its path in the ledger, with as many bytes; `existing` has the sizes of existing files."""
+    return picture.path is not None and existing.get(located(picture.path)) == picture.size
