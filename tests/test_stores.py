@@ -451,7 +451,7 @@ class TestReaders:
             assert foxes[0].location in shown("history")
             assert "[-oil-]" in shown(f"compare @{foxes[0].id} {foxes[1].location}")
             assert "a fox, ink" in shown(f"recall {foxes[1].location}")
-            assert "without a file" not in shown(f"export foxes.zip {foxes[0].id}-{foxes[1].id}")
+            assert "without a file" not in shown("export foxes.zip 1-2")
             shell.run("%config ImageGenMagics.save_dir = 'memory://bucket/foxes'")
             for command in ("doctor", "where", "jobs", f"tree @{foxes[0].id}"):
                 shown(command)
