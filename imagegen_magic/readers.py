@@ -12,8 +12,6 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from imagegen_magic.paths import StorePath, is_address, is_plain_address
-
 PROGRESS = ("auto", "widgets", "text")
 MIN_PREVIEW, MAX_PREVIEW = 16, 1024  # pixels; a larger picture would swell the notebook
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
@@ -37,6 +35,8 @@ def folder(value: Any) -> str:
 
 def save_dir(value: Any) -> str:
     """Return the path of a folder, or its address in a store: without a user, a password and a query, which would be credentials."""
+    from imagegen_magic.paths import StorePath, is_address, is_plain_address
+
     path = folder(value.address if isinstance(value, StorePath) else value)
     if is_address(path) and not is_plain_address(path):
         raise ValueError("an address without user, password and query, as s3://bucket/prefix; the store's own library finds credentials")

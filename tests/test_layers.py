@@ -94,6 +94,7 @@ LATE = [  # imports within functions: who may, what, and why. Milliseconds are C
     ("studies", "matplotlib", "as above"),
     ("imaging.text.reading", "rapidocr", "as above"),
     ("engine.storage.fsspec_store", "fsspec", "an optional package"),
+    ("readers", "paths", "%load_ext loads 12 modules, and only a folder of pictures needs it"),
     ("paths", "pkgutil", "only a picture in a store that is read needs it"),
     ("sandbox.__main__", "uvicorn", "an optional package"),
     ("providers.registry", "importlib", "120 ms that the search for plug-ins needs, and a built-in gateway does not"),
