@@ -55,6 +55,8 @@ PILLOW_TYPES = {  # they name its class in a signature
     "studies.sweeps.result",
     "studies.scores.builtin",
     "studies.scores.inputs",
+    "studies.scores.plots",
+    "studies.scores.table",
     "notebook.mask_editor",
 }
 SQL = re.compile(r"(SELECT\b.+\bFROM|INSERT\b.*\bINTO|UPDATE\b.+\bSET|DELETE\s+FROM|CREATE\s+\w+|PRAGMA)\b", re.DOTALL)

@@ -127,12 +127,12 @@ def test_nothing_differs_and_little_is_clear(judge, subjects):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("repeats", [1, 2, 3])
+@pytest.mark.parametrize("repeats", [1, 2])
 @pytest.mark.parametrize(("judge", "subjects"), [(noisy, 0.0), (noisy, 1.0), (errorless, 0.0), (errorless, 1.0)])
 def test_nothing_differs_in_larger_sweeps(judge, subjects, repeats):
-    """The same of 24, 48 and 72 pictures."""
+    """The same of 24 and 48 pictures."""
     known = dict(enumerate([each for each in combinations().values() for _ in range(repeats)]))
-    check_null_studies(known, judge, subjects, (300, 100, 60)[repeats - 1])
+    check_null_studies(known, judge, subjects, (300, 100)[repeats - 1])
 
 
 def check_null_studies(known, judge, subjects, studies):

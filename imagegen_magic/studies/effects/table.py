@@ -8,7 +8,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.humanize import pluralize
@@ -16,7 +16,11 @@ from imagegen_magic.records import FrozenDict
 from imagegen_magic.studies.effects import view
 from imagegen_magic.studies.effects.distributions import f_tail, t_tails
 from imagegen_magic.studies.effects.least_squares import Cells, Fit, InseparableError, Level, fit
+from imagegen_magic.studies.effects.plot import plot
 from imagegen_magic.studies.effects.records import LEVEL, POWER, Comparison, EffectTable, Row, ScoreEffects, ScoreRows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _MIN_BLOCKS, _FEW_BLOCKS = 3, 6
 _LOST = 0.2  # of a value's pictures, from which the table names it
@@ -34,6 +38,21 @@ class Effects(EffectTable):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": view.short_text(self), "text/html": view.html(self)}
+
+    def plot(self, ax: Axes | None = None, *, score: str = "") -> Axes:
+        """Return matplotlib's axes with the comparisons of one score; `score` names it if the table has several.
+
+        Its text alternative is `get_label()`. Raises UnsupportedOption for another score or one without a comparison, ModuleNotFoundError
+        without matplotlib.
+        """
+        known = {each.name: each for each in self.scores if each.comparisons}
+        name = score or (next(iter(known)) if len(known) == 1 else "")
+        if name not in known:
+            what = (
+                f"There is no comparison of {name}" if name else f"The table has comparisons of {len(known)} scores, and a plot shows one"
+            )
+            raise UnsupportedOption(what, option="score", value=score, allowed=list(known), hint="name one: plot(score=…)")
+        return plot(known[name], ax)
 
 
 def effects(

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from imagegen_magic.engine import loop
+from imagegen_magic.engine.context import ledger_of
 from imagegen_magic.engine.ledger import scores as stored
+from imagegen_magic.engine.ledger.annotations import annotations_of
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.ledger.scores import ScoreRow, StoredScorer
 from imagegen_magic.engine.ledger.sweeps import combinations_of
+from imagegen_magic.engine.ledger.votes import PERSON, votes_between
+from imagegen_magic.engine.settings import load
+from imagegen_magic.errors import ImageGenError, UnsupportedOption
 from imagegen_magic.records import FrozenDict, Record
 from imagegen_magic.result import Cost, GeneratedImage
-from imagegen_magic.studies.scores import inputs
+from imagegen_magic.studies import ranking
+from imagegen_magic.studies.scores import inputs, plots
 from imagegen_magic.studies.scores.outcomes import Outcome
+from imagegen_magic.studies.scores.scorer import STORED_SCORES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from PIL.Image import Image
+
+_EDGE = 160  # pixels of a picture in a plot
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +104,128 @@ class Scores(Record):
         found = {name: column.values.get(image.id) for name, column in self.columns.items()}
         return {f"score {name} reason": outcome.reason for name, outcome in found.items() if outcome and outcome.reason}
 
+    def measured(self, name: str) -> dict[int, float]:
+        """Return the values of a score by image id: of a column, or of `votes`, `stars`, `drift`, `seconds`, `cost` in one unit.
+
+        Raises UnsupportedOption for another score, for one that no image has, for a cost in several units, and for too few votes.
+        """
+        found = self.columns[name].numbers if name in self.columns else _of_images(name, self.images)
+        if found is None:
+            found = loop.run(_of_ledger(name, self.images, ledger_of(load())))
+        if not found:
+            hint = "measure it first with score(study, scorer), or give stars or votes"
+            known = [*self.columns, *(each for each in STORED_SCORES if each not in self.columns)]
+            raise UnsupportedOption(f"These pictures have no score {name}", option="score", value=name, allowed=known, hint=hint)
+        return found
+
+    def heatmap(self, score: str, rows: str, columns: str, ax: Axes | None = None) -> Axes:
+        """Return matplotlib's axes with the mean and the count of a score for each pair of values of two axes; missing ones are hatched.
+
+        Its text alternative is `get_label()`. Raises UnsupportedOption for an unknown score or axis, and ModuleNotFoundError without
+        matplotlib.
+        """
+        values, cells = self.measured(score), dict[tuple[str, str], list[float]]()
+        for image in self._subjects(score):
+            combination = self.combinations.get(image.id, {})
+            cells.setdefault((combination.get(rows, ""), combination.get(columns, "")), []).extend(_given(values.get(image.id)))
+        down, across = plots.Side(rows, self._values(rows, "rows")), plots.Side(columns, self._values(columns, "columns"))
+        return plots.heatmap(cells, down, across, score, ax)
+
+    def scatter(self, across: str, up: str, ax: Axes | None = None) -> Axes:
+        """Return matplotlib's axes with a point for each picture: one score from left to right, another from the bottom up.
+
+        Raises as `heatmap` does.
+        """
+        lefts, rights = self.measured(across), self.measured(up)
+        points = [(lefts[image.id], rights[image.id]) for image in self.images if image.id in lefts and image.id in rights]
+        return plots.scatter(points, (self._label(across), self._label(up)), len(self.images), ax)
+
+    def strip(self, score: str, ax: Axes | None = None) -> Axes:
+        """Return matplotlib's axes with small pictures from best to worst; of more than 24, 12 of each end. Raises as `heatmap` does."""
+        values, better = self.measured(score), self._better(score)
+        ordered = sorted((image for image in self.images if image.id in values), key=lambda image: values[image.id])
+        order = "best first" if better else "highest first"
+        if better != "lower":
+            ordered.reverse()
+        captions = [" · ".join(self.combinations.get(image.id, {}).values()) or f"@{image.id}" for image in ordered]
+        entries = [
+            plots.Entry(values[image.id], caption, functools.partial(_small, image))
+            for image, caption in zip(ordered, captions, strict=True)
+        ]
+        return plots.strip(entries, score, order, len(self.images), ax)
+
+    def _subjects(self, score: str) -> Sequence[GeneratedImage]:
+        """Return the images, or one of each combination if the score is of combinations."""
+        if score not in self.columns or self.columns[score].of == "picture":
+            return self.images
+        return list({tuple(self.combinations.get(image.id, {}).items()): image for image in self.images}.values())
+
+    def _values(self, axis: str, option: str) -> list[str]:
+        """Return the values of an axis in the order of the images. Raises UnsupportedOption for an unknown axis."""
+        values = list(dict.fromkeys(each[axis] for image in self.images if axis in (each := self.combinations.get(image.id, {}))))
+        if not values:
+            known = list(dict.fromkeys(name for each in self.combinations.values() for name in each))
+            raise UnsupportedOption(f"These pictures have no axis {axis}", option=option, value=axis, allowed=known)
+        return values
+
+    def _label(self, score: str) -> str:
+        """Return a score's name with the unit of a cost."""
+        units = {image.cost.unit for image in self.images if image.cost.amount is not None}
+        return f"cost {units.pop()}" if score == "cost" and score not in self.columns and len(units) == 1 else score
+
+    def _better(self, score: str) -> str:
+        if score in self.columns:
+            return self.columns[score].better
+        return "higher" if score in ("votes", "stars") else "lower"
+
     def to_frame(self) -> Any:
         """Return `rows()` as a pandas DataFrame. Raises ModuleNotFoundError if pandas is not installed."""
         import pandas  # type: ignore[import-untyped,import-not-found,unused-ignore]  # optional
 
         return pandas.DataFrame(self.rows())
+
+
+def _given(value: float | None) -> list[float]:
+    return [] if value is None else [value]
+
+
+def _small(image: GeneratedImage) -> Image | None:
+    """Return a small copy of an image, None if its file is missing or damaged."""
+    from imagegen_magic.imaging.preview import small
+
+    try:
+        return small(image.open(), _EDGE)
+    except (OSError, ImageGenError):
+        return None
+
+
+def _of_images(name: str, images: Iterable[GeneratedImage]) -> dict[int, float] | None:
+    """Return a score that images know themselves, None for another one. Raises UnsupportedOption for a cost in several units."""
+    if name == "drift":
+        return {image.id: image.drift[0] for image in images if image.drift is not None}
+    if name == "seconds":
+        return {image.id: float(image.seconds) for image in images if image.seconds is not None}
+    if name.split()[:1] != ["cost"]:
+        return None
+    costs = {image.id: image.cost for image in images if image.cost.amount is not None}
+    units = sorted({cost.unit for cost in costs.values()})
+    if name == "cost" and len(units) > 1:
+        what = f"The pictures cost {' and '.join(units)}, which are not added or compared"
+        raise UnsupportedOption(what, option="score", value=name, allowed=[f"cost {unit}" for unit in units])
+    return {number: float(cost.amount or 0) for number, cost in costs.items() if name in ("cost", f"cost {cost.unit}")}
+
+
+async def _of_ledger(name: str, images: Iterable[GeneratedImage], ledger: Ledger) -> dict[int, float]:
+    """Return the stars, or the strengths by people's votes. Raises UnsupportedOption before the planned number of votes."""
+    pictures = list(dict.fromkeys(image.id for image in images if image.id))
+    if name == "stars":
+        notes = await annotations_of(ledger, pictures)
+        return {number: float(each.stars) for number, each in notes.items() if each.stars}
+    votes = [vote for vote in await votes_between(ledger, pictures) if vote.kind == PERSON] if name == "votes" else []
+    if votes and len(votes) < (goal := ranking.votes_needed(len(pictures))):
+        hint = "%imagegen vote shows more pairs"
+        raise UnsupportedOption(f"There are {len(votes)} of {goal} votes", option="score", value=name, hint=hint)
+    return ranking.strengths(pictures, votes) if votes else {}
 
 
 async def table_of(images: Sequence[GeneratedImage], sweep: int, ledger: Ledger) -> Scores:

@@ -87,28 +87,34 @@ class SweepResult(Generation):
     def _value(self, axis: str, value: Any) -> str:
         return _known(str(value), axis, self.axes[axis], f"{axis} has no value {value}")
 
-    def grid(self, rows: str | None = None, columns: str | None = None, *, edge: int | None = _EDGE) -> Image:
+    def grid(self, rows: str | None = None, columns: str | None = None, *, edge: int | None = _EDGE, score: str = "") -> Image:
         """Return the labelled grid: the axis `rows` down the side, `columns` across the top, one grid for each value of other axes.
 
-        `edge` bounds each image, in pixels; None keeps its size. Raises UnsupportedOption for an axis that the sweep does not have, and
-        if the grid would be too large, with the edge that fits.
+        `edge` bounds each image, in pixels; None keeps its size. With a `score` each image has its value below it. Raises
+        UnsupportedOption for an axis or a score that the sweep does not have, and if the grid would be too large, with the edge that fits.
         """
         from imagegen_magic.imaging.sheet import sheet as sheets
         from imagegen_magic.imaging.text import missing_fonts
 
-        sheet = self.sheet(rows, columns)
+        sheet = self.sheet(rows, columns, captions=self._score_captions(score) if score else {})
         missing_fonts.warn(sheet.missing_scripts())
         return sheets.to_image(sheet, edge)
 
-    def sheet(self, rows: str | None = None, columns: str | None = None, pictures: Mapping[int, bytes] | None = None) -> Sheet:
-        """Return the grid as a sheet for any size; `pictures` are smaller copies to draw from, by ledger id."""
+    def sheet(
+        self,
+        rows: str | None = None,
+        columns: str | None = None,
+        pictures: Mapping[int, bytes] | None = None,
+        captions: Mapping[int, str] = FrozenDict(),
+    ) -> Sheet:
+        """Return the grid as a sheet for any size; `pictures` are smaller copies to draw from, `captions` words below, by ledger id."""
         from imagegen_magic.imaging.sheet.grid import NO_AXIS, Axis, grid
 
         down, across = self._sides(rows, columns)
         others = [name for name in self.axes if name not in (down, across)]
         layers = list(itertools.product(*(self.axes[name] for name in others)))
         return grid(
-            self._cells(down, across, others, pictures or {}),
+            self._cells(down, across, others, pictures or {}, captions),
             Axis(down, self.axes[down], tuple(map(short, self.axes[down]))) if down else NO_AXIS,
             Axis(across, self.axes[across], tuple(map(short, self.axes[across]))) if across else NO_AXIS,
             Axis(", ".join(others), tuple(layers), tuple(", ".join(map(short, layer)) for layer in layers)) if others else NO_AXIS,
@@ -129,14 +135,28 @@ class SweepResult(Generation):
         short, long = sorted(left[:2], key=lambda name: len(self.axes[name]))
         return (short, long) if len(self.axes[long]) <= _MAX_ACROSS else (long, short)
 
-    def _cells(self, down: str, across: str, others: Sequence[str], pictures: Mapping[int, bytes]) -> dict[tuple[Any, ...], list[Content]]:
+    def _score_captions(self, score: str) -> dict[int, str]:
+        """Return the words for a score of each image: its value, or why it has none."""
+        scores = self.scores
+        values = scores.measured(score)
+        missing = {image.id: scores[score].text(image) for image in self.images} if score in scores.columns else {}
+        return {
+            image.id: f"{score} {values[image.id]:.4g}" if image.id in values else f"{score} {missing.get(image.id, '–')}"
+            for image in self.images
+        }
+
+    def _cells(
+        self, down: str, across: str, others: Sequence[str], pictures: Mapping[int, bytes], captions: Mapping[int, str]
+    ) -> dict[tuple[Any, ...], list[Content]]:
+        from imagegen_magic.imaging.sheet.grid import Tile
+
         def key(combination: Combination) -> tuple[Any, ...]:
             sides = combination.get(down, ""), combination.get(across, "")
             return (*sides, tuple(combination[name] for name in others)) if others else sides
 
         cells: dict[tuple[Any, ...], list[Content]] = {}
         for image in self.images:
-            cells.setdefault(key(self.places[image.task]), []).append(pictures.get(image.id, image.file))
+            cells.setdefault(key(self.places[image.task]), []).append(Tile(pictures.get(image.id, image.file), captions.get(image.id, "")))
         for combination, why in missing(self):
             cells.setdefault(key(combination), []).append(why)
         return cells
