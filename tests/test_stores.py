@@ -23,6 +23,7 @@ from store_disks import ADDRESS, Disk
 
 from imagegen_magic import generate, run, score, scorer, sweep
 from imagegen_magic.engine import api, deletion, loop
+from imagegen_magic.engine.clock import CLOCK
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.settings import load
 from imagegen_magic.engine.storage import fsspec_store, source_copies
@@ -382,14 +383,33 @@ def die(where):
     make()
 
 
-@pytest.mark.parametrize(("where", "downloads"), [("sidecar", 2), ("ledger", 1)])
-def test_a_killed_process_leaves_one_picture(where, downloads, host, disk):
+@pytest.mark.parametrize("where", ["sidecar", "ledger"])
+def test_a_killed_process_leaves_one_picture(where, host, disk):
     """Between picture and sidecar, or before the ledger knew: resume ends with one picture, one sidecar, one payment."""
     assert in_a_fork(die, where) == -signal.SIGKILL
     (image,) = api.resume(load()).wait()
     assert objects(disk) == [image.file.with_suffix(".json").name, image.file.name]
-    assert (host.submissions, host.downloads, image.data) == (1, downloads, PNG)
+    assert (host.submissions, host.downloads, image.data) == (1, 1, PNG)
     assert json.loads(image.file.with_suffix(".json").read_bytes())["sha256"] == hashlib.sha256(PNG).hexdigest()
+
+
+@pytest.mark.parametrize(("size", "found"), [((1024, 1024), True), ((8, 8), False)])
+def test_a_picture_without_a_sidecar_is_not_lost_when_its_address_expires(size, found, host, disk, monkeypatch):
+    """The process was killed between the two, and the service no longer has it: resume takes it if it is as requested."""
+    assert in_a_fork(die, "sidecar") == -signal.SIGKILL
+    (name,) = objects(disk)
+    (disk / name).write_bytes(a_png(size=size))
+    host.file = lambda number, path: (404, {}, b"")
+    later = CLOCK.time() + 2 * 86_400
+    monkeypatch.setattr(CLOCK, "time", lambda: later)
+    job = api.resume(load())
+    if not found:
+        with pytest.raises(DownloadError):
+            job.wait()
+        return
+    (image,) = job.wait()
+    assert objects(disk) == [image.file.with_suffix(".json").name, name]
+    assert (host.submissions, image.data) == (1, a_png(size=size))
 
 
 class TestReaders:

@@ -25,7 +25,8 @@ from imagegen_magic.engine.net.retry import RetryDetails, attempts
 from imagegen_magic.engine.net.transport import NotSent, OutcomeUnknown
 from imagegen_magic.engine.storage import source_copies, spool, stores
 from imagegen_magic.engine.storage.images import Saved
-from imagegen_magic.engine.storage.stores import open_store
+from imagegen_magic.engine.storage.parts import Part
+from imagegen_magic.engine.storage.stores import Store, open_store
 from imagegen_magic.engine.storage.unreadable import is_answer, suffix_of
 from imagegen_magic.errors import APIError, DownloadError, ImageGenError, ImageInvalid, LedgerError
 from imagegen_magic.paths import Location
@@ -333,12 +334,17 @@ class ImageDownloader:
             info, preview = _verify(part.content(), self._preview_edge)
         except ImageInvalid as error:
             return self._keep_unreadable(download, number, error.what[:1].lower() + error.what[1:])
-        different = self._mismatches(info)
         store = open_store(spec.save_dir)
-        facts = {"width": info.width, "height": info.height, "mime_type": info.mime_type}
-        saved = store.save(part, spec.filename_stem, number, info.suffix, sidecar(spec, self._task, number, facts, different))
+        verified = self._save(store, part, number, info, preview, self._mismatches(info))
         store.remove_unsettled(spec.filename_stem, number, self._task.task_id)
-        return Verified(info, preview, saved, different)
+        return verified
+
+    def _save(
+        self, store: Store, data: bytes | Part, number: int, info: ImageInfo, preview: Preview | None, different: tuple[str, ...]
+    ) -> Verified:
+        facts = {"width": info.width, "height": info.height, "mime_type": info.mime_type}
+        notes = sidecar(self._spec, self._task, number, facts, different)
+        return Verified(info, preview, store.save(data, self._spec.filename_stem, number, info.suffix, notes), different)
 
     def _keep_unreadable(self, download: Download, number: int, reason: str, *, certain: bool = False) -> Unreadable:
         part, spec = download.part, self._spec
@@ -388,6 +394,18 @@ class ImageDownloader:
                         each.remove_unsettled(stem, number, task_id)
                     saved = Saved(path, hashlib.sha256(data).hexdigest(), len(data), path.with_suffix(".json"))
                     return Verified(info, preview, saved, self._mismatches(info))
+        over = (
+            self._task.kept_until <= self._context.clock.time()
+        )  # until then, if it is known, the picture comes again and gets its sidecar
+        return next(filter(None, (self._verify_undescribed(store, number) for store in found)), None) if over else None
+
+    def _verify_undescribed(self, store: Store, number: int) -> Verified | None:
+        """Describe and return a picture that is as requested, which a process saved and was killed before it wrote the sidecar."""
+        with contextlib.suppress(OSError, ImageInvalid):
+            if path := store.saved_without_sidecar(self._spec.filename_stem, number):
+                data = path.read_bytes()
+                info, preview = _verify(data, self._preview_edge)
+                return None if self._mismatches(info) else self._save(store, data, number, info, preview, ())
         return None
 
     async def _record_and_emit(self, image: int, url: str, outcome: Verified) -> None:

@@ -122,6 +122,12 @@ class FsspecStore:
                     return path
         return None
 
+    def saved_without_sidecar(self, filename_stem: str, index: int) -> StorePath | None:
+        """Return the only picture of that name if it has no sidecar, as a kill between the two leaves it. Raises OSError."""
+        base = f"{filename_stem}-{index}"
+        found = [name for name in self._list() if name == base or name.startswith((f"{base}.", f"{base}-"))]
+        return self.location / found[0] if len(found) == 1 and found[0].startswith(f"{base}.") and found[0] != f"{base}.json" else None
+
     def remove(self, name: str, sha256: str | None) -> int | None:
         """Remove a picture with its sidecar; returns the freed bytes, None if it is another picture now, as `images.remove`."""
         path = self.location / name

@@ -50,6 +50,9 @@ class Store(Protocol):
     def saved_before(self, filename_stem: str, index: int, task_id: str) -> Location | None:
         """Return a picture that was saved, although the ledger does not know."""
 
+    def saved_without_sidecar(self, filename_stem: str, index: int) -> Location | None:
+        """Return the only picture of that name if it has no sidecar, as a kill between the two leaves it. Raises OSError."""
+
     def remove(self, name: str, sha256: str | None) -> int | None:
         """Remove a picture with its sidecar; returns the freed bytes, None if it is another picture now. Raises OSError."""
 
@@ -86,6 +89,9 @@ class FolderStore:
     def saved_before(self, filename_stem: str, index: int, task_id: str) -> Path | None:
         """Return a picture that was saved."""
         return images.saved_before(self.location, filename_stem, index, task_id)
+
+    def saved_without_sidecar(self, filename_stem: str, index: int) -> None:
+        """Return None: in a folder the sidecar is first."""
 
     def remove(self, name: str, sha256: str | None) -> int | None:
         """Remove a picture with its sidecar."""
