@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 from IPython.core.error import UsageError
-from ledgers import saved
+from ledgers import saved, swept
 from PIL import Image
 from shells import a_shell
 
+from imagegen_magic import score, scorer
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger.votes import JUDGE, PERSON, Vote, add_vote, delete_vote, rater_name, votes_between
 from imagegen_magic.notebook.arguments.parser import fits
 from imagegen_magic.notebook.subcommands import command_for
 from imagegen_magic.studies import ranking
 from imagegen_magic.studies.ballots.plan import plan
-from imagegen_magic.studies.effects import raters
+from imagegen_magic.studies.effects import families, raters
 
 
 @pytest.fixture
@@ -100,6 +101,28 @@ class TestJudges:
         assert judge.votes == 6
         assert loop.run(ranking.rank(foxes)).votes == 1
         assert loop.run(ranking.rank(foxes, judges=True)).votes == 7
+
+    def test_a_judge_of_the_generators_family_is_named(self):
+        """A line below its score, of votes and of a scorer; none for another family, and none for people."""
+        study = swept("a {{style}} fox", {"style": ["oil", "ink"]}, repeat=2, model="gpt-image-2")
+        for rater in ("gpt-4.1-mini", "claude-opus-5"):
+            loop.run(ranking.judged(study, lambda left, right: max(left, right, key=lambda each: each.id), rater=rater))
+        loop.run(add_vote(api.ledger(), Vote(study[0].id, study[1].id, study[1].id)))
+        loop.run(score(study, scorer(name="shows", version="gpt-4.1-mini 1", kind="judge")(lambda image: image.id % 2)))
+        found = study.effects("votes", "shows", "seconds")
+        ending = "and the generator gpt-image-2 are both of OpenAI: it may prefer pictures of its own family."
+        lines = {each.name: [note for note in each.notes if "family" in note] for each in found.scores}
+        assert lines == {
+            "votes": [],
+            "votes gpt-4.1-mini": [f"The judge gpt-4.1-mini {ending}"],
+            "votes claude-opus-5": [],
+            "shows": [f"The judge shows gpt-4.1-mini 1 {ending}"],
+            "seconds": [],
+        }
+        assert f"The judge gpt-4.1-mini {ending}" in str(found)
+        assert [families.family_of(name) for name in ("openai/o3", "models/gemini-3", "flux.2", "wanderer", "no1")] == [
+            *("OpenAI", "Google", "Black Forest Labs", "", "")
+        ]
 
     def test_another_image_is_refused(self, foxes):
         """In both orders, too; nothing is stored."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from imagegen_magic.engine.ledger.annotations import annotations_of
@@ -22,6 +22,7 @@ from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.records import Record
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import ranking
+from imagegen_magic.studies.effects import families
 from imagegen_magic.studies.effects.raters import RaterVotes, by_rater
 from imagegen_magic.studies.effects.records import Row, ScoreEffects, ScoreRows
 from imagegen_magic.studies.effects.table import Effects, effects
@@ -75,7 +76,9 @@ async def compare(
     found = await asyncio.to_thread(effects, chosen, against=against, over=over, by=by, widen=widen)
     sizes = {score.name: score.measured for score in found.scores if score.comparisons}
     checks = await count_checks(ledger, sample.sweep, sizes) if sample.sweep and sizes else 1
-    return Effects(found.scores, found.over, found.by, checks, any(image.sandbox for image in sample.images))
+    judges, models = {each.name: each.judges for each in chosen}, dict.fromkeys(image.model for image in sample.images)
+    noted = [replace(each, notes=(*each.notes, *families.warnings(judges[each.name], models))) for each in found.scores]
+    return Effects(tuple(noted), found.over, found.by, checks, any(image.sandbox for image in sample.images))
 
 
 def _chosen(names: Sequence[str], known: Mapping[str, ScoreRows]) -> list[ScoreRows]:
@@ -99,13 +102,14 @@ def _of_column(column: ScoreColumn, sample: Sample) -> ScoreRows:
         return found.state if found.value is None else found.value
 
     detail = f"version {column.version}"
+    judges = (f"{column.scorer} {column.version}",) if column.kind == JUDGE else ()
     if column.of == "picture":
-        return ScoreRows(column.name, sample.rows(value), column.better, detail)
+        return ScoreRows(column.name, sample.rows(value), column.better, detail, judges=judges)
     first: dict[tuple[tuple[str, str], ...], GeneratedImage] = {}
     for image in sample.images:
         first.setdefault(tuple(sample.combinations.get(image.id, {}).items()), image)
     one_each = Sample(list(first.values()), sample.combinations)
-    return ScoreRows(column.name, one_each.rows(value), column.better, f"{detail}, one value for each combination")
+    return ScoreRows(column.name, one_each.rows(value), column.better, f"{detail}, one value for each combination", judges=judges)
 
 
 async def _votes(sample: Sample, ledger: Ledger) -> list[ScoreRows]:
@@ -133,7 +137,8 @@ def _strengths(name: str, votes: Sequence[Vote], sample: Sample) -> ScoreRows:
     goal = ranking.votes_needed(len(pictures))
     problem = f"{len(votes)} of {goal} votes: there is no comparison before the goal." if len(votes) < goal else ""
     rows = sample.rows(lambda image: found.get(image.id, "without a vote"))
-    return ScoreRows(name, rows, "higher", f"log odds, {len(votes)} votes", problem)
+    judges = dict.fromkeys(vote.rater for vote in votes if vote.kind == JUDGE)
+    return ScoreRows(name, rows, "higher", f"log odds, {len(votes)} votes", problem, tuple(judges))
 
 
 async def _widen(

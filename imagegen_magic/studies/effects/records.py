@@ -33,7 +33,7 @@ class Row(Record):
 class ScoreRows(Record):
     """The rows of one score. `better` is higher, lower or empty, `detail` follows the name in brackets.
 
-    A `problem` is why no interval may be shown; the fit is not made then.
+    A `problem` is why no interval may be shown; the fit is not made then. `judges` names the models that gave the values.
     """
 
     name: str
@@ -41,6 +41,7 @@ class ScoreRows(Record):
     better: str = ""
     detail: str = ""
     problem: str = ""
+    judges: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class ScoreColumn(Record):
     """The values of one measure: by image id, and of images that were not scored with this version by nothing.
 
     `better` is higher, lower or empty; `range` bounds the values if it is known. `version` names the scorer's, or is the beginning of its
-    fingerprint. With `of="combination"` the value is that of all repeats together.
+    fingerprint. With `of="combination"` the value is that of all repeats together. `kind` is code or judge.
     """
 
     name: str
@@ -47,6 +47,7 @@ class ScoreColumn(Record):
     range: tuple[float, float] | None
     values: Mapping[int, Outcome]
     of: str = "picture"
+    kind: str = "code"
 
     @property
     def numbers(self) -> dict[int, float]:
@@ -279,4 +280,4 @@ def _outcome(row: ScoreRow) -> Outcome:
 
 def _column(name: str, scorer: StoredScorer, measure: str, of: str, values: Mapping[int, Outcome]) -> ScoreColumn:
     bounds = None if scorer.minimum is None or scorer.maximum is None else (scorer.minimum, scorer.maximum)
-    return ScoreColumn(name, scorer.name, measure, scorer.version or scorer.fingerprint[:6], scorer.better, bounds, values, of)
+    return ScoreColumn(name, scorer.name, measure, scorer.version or scorer.fingerprint[:6], scorer.better, bounds, values, of, scorer.kind)
