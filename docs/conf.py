@@ -31,10 +31,11 @@ python_maximum_signature_line_length = 100
 
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
+templates_path = ["_templates"]
 html_css_files = ["pages.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"**": ["globaltoc.html"]}
+html_sidebars = {"**": ["pages.html"]}
 html_theme_options = {
     "navbar_center": [],
     "navbar_persistent": ["search-button"],
