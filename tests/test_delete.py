@@ -172,7 +172,19 @@ class TestWhatGoes:
 
 
 NUMBERS = {  # tables without words of a picture, or with words that are not of one
-    *("about", "deletions", "checks", "votes", "budgets", "scorers", "score_calls", "effect_checks", "ballots", "vote_raters"),
+    *(
+        "about",
+        "deletions",
+        "checks",
+        "votes",
+        "budgets",
+        "scorers",
+        "score_calls",
+        "effect_checks",
+        "ballots",
+        "vote_raters",
+        "reservations",
+    ),
 }
 WORDS = {  # tables whose rows lose their words, or are deleted
     *("jobs", "tasks", "pictures", "studies", "members", "sources", "uploads", "drifts", "marks", "tags", "prompts", "folders", "errors"),

@@ -298,6 +298,7 @@ READERS = {"engine/ledger/old_errors.py"}  # the one migration
 FOREIGN = {  # the text of a library's error, or no error at all
     ("engine/ledger/database.py", "str(error).startswith('no such ')"),
     ("imaging/decode.py", "str(error).split('\\n')"),
+    ("engine/storage/fsspec_store.py", "(getattr(error, 'strerror', None) or str(error)).strip().splitlines()"),
     ("imaging/reference.py", "part.what == EXIF"),
 }
 TEXT_METHODS = {

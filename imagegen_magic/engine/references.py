@@ -29,7 +29,7 @@ from imagegen_magic.secret_patterns import Address
 
 MAX_BYTES = 50_000_000  # if no gateway is chosen yet, and if it names no limit
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C:\ is a disk
-_WEB = re.compile(r"(?:https?|wss?|ftps?|upload)://", re.IGNORECASE)  # of what a service can fetch, or refuses in words of its own
+_NO_STORE = re.compile(r"(?:https?|wss?|ftps?|upload|file|local)://", re.IGNORECASE)  # what a service can fetch, or each one refuses
 _NUMBER = re.compile(r"@(\d{1,18})")
 _GLOB = re.compile(r"[*?\[]")
 _LIFE = 86_400.0  # seconds until a result's address expires, if its gateway gave no time
@@ -106,7 +106,7 @@ class ReferenceLoader:
         if isinstance(source, LocalImage):
             return source, source.name
         if isinstance(source, str) and _ADDRESS.match(source):
-            return (_in_store(source, option) if is_address(source) and not _WEB.match(source) else source), source
+            return (_in_store(source, option) if is_address(source) and not _NO_STORE.match(source) else source), source
         if isinstance(source, StorePath):
             return source, source.address
         if isinstance(source, str) and (match := _NUMBER.fullmatch(source)):
