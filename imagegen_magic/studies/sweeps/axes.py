@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
@@ -94,11 +95,19 @@ def make_axis(name: str, values: Iterable[Any]) -> Axis:
     if not parsed or any(isinstance(value, str) and not value for value in parsed):
         step = "leave it out; there is a comma or | at the end, or twice" if parsed else "name its values"
         raise _refused(name, "", f"The axis {name} has {'an empty' if parsed else 'no'} value", step)
-    labels, known = tuple(label(value, number) for number, value in enumerate(parsed, 1)), [_identity(value) for value in parsed]
-    if twice := next((each for number, each in enumerate(labels) if known[number] in known[:number]), None):
+    labels, identities = tuple(label(value, number) for number, value in enumerate(parsed, 1)), [_identity(value) for value in parsed]
+    if twice := next(_repeated(labels, identities), None):
         step = f"name each value once; for several pictures of each combination, {_REPEAT}"
         raise _refused(name, twice, f"The axis {name} has {twice} twice", step)
     return Axis(name, parsed, _distinct(labels))
+
+
+def _repeated(labels: Iterable[str], identities: Iterable[Any]) -> Iterator[str]:
+    known = set()
+    for text, identity in zip(labels, identities, strict=True):
+        if identity in known:
+            yield text
+        known.add(identity)
 
 
 def parse_axes(axes: Any) -> tuple[Axis, ...]:
@@ -168,10 +177,12 @@ def label(value: Any, number: int = 1) -> str:
 
 def _distinct(labels: Sequence[str]) -> tuple[str, ...]:
     """Number equal labels of different images, without creating the label of another one."""
-    used, distinct = set(labels), []
+    counts, used, distinct = Counter(labels), set(labels), []
+    numbers: dict[str, Iterator[int]] = {}
     for text in labels:
-        if labels.count(text) > 1:
-            text = next(name for name in (f"{text} ({number})" for number in itertools.count(1)) if name not in used)
+        if counts[text] > 1:
+            following = numbers.setdefault(text, itertools.count(1))
+            text = next(name for name in (f"{text} ({number})" for number in following) if name not in used)
             used.add(text)
         distinct.append(text)
     return tuple(distinct)

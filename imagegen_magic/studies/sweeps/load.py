@@ -69,8 +69,9 @@ def _missing(task: TaskRow) -> str:
 
 def _without_superseded(tasks: Sequence[TaskRow], found: StoredSweep) -> list[TaskRow]:
     """Leave out failed and dropped tasks if another task of the same combination succeeded."""
-    made = [found.combinations[task.row] for task in tasks if task.state not in ("failed", "dropped")]
-    return [task for task in tasks if task.state not in ("failed", "dropped") or found.combinations[task.row] not in made]
+    made = {frozenset(found.combinations[task.row].items()) for task in tasks if task.state not in ("failed", "dropped")}
+    combination = {task.row: frozenset(found.combinations[task.row].items()) for task in tasks if task.state in ("failed", "dropped")}
+    return [task for task in tasks if combination.get(task.row) not in made]
 
 
 def _request(found: StoredSweep, tasks: Sequence[TaskRow]) -> ImageRequest:

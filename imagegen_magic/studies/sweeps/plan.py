@@ -256,7 +256,8 @@ async def estimate(plan: SweepPlan, settings: Settings) -> SweepEstimate:
     context = context_of(settings)
     existing, pending = await _reusable(plan, context) if settings.get("reuse") else (set(), set())
     tasks = [(request, count) for request in plan.requests for count in request.plan.images_per_call]
-    new = [task for number, task in enumerate(tasks) if number not in existing | pending]
+    known_tasks = existing | pending
+    new = [task for number, task in enumerate(tasks) if number not in known_tasks]
     paid = [(prorate(request.plan.price, count, request.plan.count), count) for request, count in new if not request.endpoint.sandbox]
     known = [price for price, _ in paid if price.amount is not None]
     return SweepEstimate(

@@ -275,7 +275,8 @@ def axes_text(axes: Mapping[str, Sequence[str]]) -> str:
 def summarize(combinations: Iterable[Combination], axes: Mapping[str, Sequence[str]], limit: int = 12) -> str:
     """Return combinations in few words: empty if they are all, the restricted axes if they are a product, else at most `limit` of them."""
     listed = list(combinations)
-    values = {name: [value for value in axes[name] if any(combination[name] == value for combination in listed)] for name in axes}
+    found = {name: {combination[name] for combination in listed} for name in axes}
+    values = {name: [value for value in axes[name] if value in found[name]] for name in axes}
     if len(listed) == math.prod(map(len, values.values())):
         return " ".join(f"{name}={','.join(map(short, some))}" for name, some in values.items() if len(some) < len(axes[name]))
     shown = [" · ".join(map(short, combination.values())) for combination in listed[:limit]]
