@@ -107,7 +107,8 @@ async def scores_of(ledger: LedgerFile, pictures: Iterable[int], scorer: int | N
     query = f"""SELECT {", ".join(ScoreRow._fields)} FROM scores WHERE picture {IN_LIST} AND (? IS NULL OR scorer = ?)
         ORDER BY scorer, picture, inputs, measure"""
     rows = await ledger.fetch(query, (json_of(list(pictures)), scorer, scorer))
-    return [ScoreRow(*row)._replace(cost=read_cost(row["cost"])) for row in rows]
+    costs = {text: read_cost(text) for text in {row["cost"] for row in rows}}
+    return [ScoreRow._make((*row[:-1], costs[row["cost"]])) for row in rows]
 
 
 async def combination_scores_of(ledger: LedgerFile, sweep: int, scorer: int | None = None) -> list[CombinationScoreRow]:

@@ -22,12 +22,10 @@ def is_available() -> bool:
 
 def texts_of(image: Image.Image) -> Iterator[tuple[str, ...]]:
     """Yield the pieces of text in a picture as they are read at each of two scales, from top to bottom; no piece if there is no text."""
-    sizes = set()
-    for edge in _EDGES:
-        copy = small(image, edge).convert("RGB")
-        if copy.size not in sizes:
-            sizes.add(copy.size)
-            yield tuple(_reader()(copy).txts or ())
+    copies = [small(image, edge).convert("RGB") for edge in _EDGES]
+    del image  # a large one takes memory that the reader needs
+    for copy in {copy.size: copy for copy in copies}.values():
+        yield tuple(_reader()(copy).txts or ())
 
 
 @functools.cache

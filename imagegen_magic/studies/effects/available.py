@@ -19,7 +19,7 @@ from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.ledger.sweeps import Combination
 from imagegen_magic.engine.ledger.votes import JUDGE, PERSON, Vote, votes_between
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.records import Record
+from imagegen_magic.records import Record, frozen
 from imagegen_magic.result import GeneratedImage
 from imagegen_magic.studies import ranking
 from imagegen_magic.studies.effects import families
@@ -67,6 +67,8 @@ async def compare(
     The check is recorded, so that a table of a sweep that grew between checks shows how often it was checked. Raises UnsupportedOption
     for an unknown score, axis or value.
     """
+    combinations = {number: frozen(each) for number, each in sample.combinations.items()}  # once, and not for each score
+    sample = replace(sample, combinations=combinations)
     known = await available(sample, ledger)
     chosen = _chosen(names, known)
     if not any(sample.combinations.get(image.id) for image in sample.images):
