@@ -9,7 +9,7 @@ from imagegen_magic import old_modules
 
 if TYPE_CHECKING:
     from imagegen_magic._version import __version__ as __version__
-    from imagegen_magic.engine.api import generate, stream
+    from imagegen_magic.engine.api import generate, generate_all, stream
     from imagegen_magic.engine.loop import run
     from imagegen_magic.imaging.masks import invert, mask_box, mask_from
     from imagegen_magic.notebook.panel.panel import Panel
@@ -35,6 +35,7 @@ __all__ = [
     "conformance",
     "export",
     "generate",
+    "generate_all",
     "invert",
     "mask_box",
     "mask_from",
@@ -49,6 +50,7 @@ __all__ = [
 _HOMES = {
     "__version__": "_version",
     "generate": "engine.api",
+    "generate_all": "engine.api",
     "stream": "engine.api",
     "run": "engine.loop",
     "sweep": "studies.sweeps.plan",

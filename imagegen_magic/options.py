@@ -108,6 +108,8 @@ OPTIONS: tuple[Option, ...] = (
            readers.progress, "notebook", default="auto", values=readers.PROGRESS),
     Option("timeout", "--timeout SECONDS", "how long to wait; default 600; then %imagegen resume collects the task", readers.seconds,
            "engine", default=600.0),
+    Option("workers", "--workers N|ADDRESS", "processes that download and save the pictures, or a Dask scheduler; default: this process",
+           readers.workers, "engine"),
     Option("no_wait", "--no-wait", "return at once; the output is updated later, the variable is a Job to .wait() or await"),
     Option("dry_run", "--dry-run", "show the plan: JSON, pixels, price, warnings; nothing is sent"),
     Option("sandbox", "--sandbox", "use the sandbox in place of the service: no key, no cost, drawn pictures", readers.flag, "engine",

@@ -15,6 +15,7 @@ from typing import Any
 PROGRESS = ("auto", "widgets", "text")
 MIN_PREVIEW, MAX_PREVIEW = 16, 1024  # pixels; a larger picture would swell the notebook
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+_SCHEDULER = re.compile(r"(?:tcp|tls|ucx|wss?)://[^\s@?#]+")  # without user, password or query
 _WHOLE = re.compile(r"([+-]?[0-9]{1,20})\.0*")
 
 
@@ -93,6 +94,18 @@ def preview(value: Any) -> int:
     """Return the longest edge of a picture in the notebook, in pixels."""
     accepted = f"pixels from {MIN_PREVIEW} to {MAX_PREVIEW} (the original on disk keeps its own size)"
     return _within(value, MIN_PREVIEW, MAX_PREVIEW, accepted)
+
+
+def workers(value: Any) -> Any:
+    """Return a number of processes, or the address or client of a Dask scheduler."""
+    if type(value).__module__.startswith("distributed.") and hasattr(value, "scheduler"):
+        return value
+    if isinstance(value, str) and _SCHEDULER.fullmatch(value.strip()):
+        return value.strip()
+    accepted = (
+        "a number of processes from 0 (this process) to 256, the address of a Dask scheduler such as tcp://10.0.0.5:8786, or its Client"
+    )
+    return _within(value, 0, 256, accepted)
 
 
 def _within(value: Any, minimum: int, maximum: int | None, accepted: str) -> int:

@@ -92,6 +92,7 @@ LATE = [  # imports within functions: who may, what, and why. Milliseconds are C
     ("engine.settings", "tomllib", "38 ms that only a pyproject.toml needs"),
     ("engine.settings", "platformdirs", "58 ms that IMAGEGEN_HOME does not need"),
     ("engine.credentials", "keyring", "an optional package"),
+    ("engine.workers.cluster", "distributed", "an optional package"),
     ("studies", "pandas", "an optional package"),
     ("studies", "matplotlib", "as above"),
     ("imaging.text.reading", "rapidocr", "as above"),

@@ -30,6 +30,7 @@ REFUSED = {
     "timeout": [True, 0, -3, math.nan, math.inf, -math.inf, 10**400, "1e400", "soon", "true", [5], numpy.bool_(True), 1j],
     "submit_timeout": [True, 0, "nan"],
     "poll_seconds": [True, 0, "inf"],
+    "workers": [-1, 2.5, 257, True, "", "four", "http://10.0.0.5:8786", "tcp://user:secret@10.0.0.5:8786", object()],
     "submits_at_once": [0.5, "0.5", 0, -8, True, math.inf, 8.5],
     "preview": [15, 1025, 5000, True, 100.5, "big", "inf"],
     "ask_above_pictures": [0, 2.5, True],
@@ -50,6 +51,7 @@ TAKEN = {
     "n": [(2, 2), ("2", 2), (" 2 ", 2), (2.0, 2), ("2.0", 2), (numpy.int64(2), 2), (numpy.float64(2.0), 2)],
     "output_compression": [(0, 0), (100, 100), ("80", 80), (numpy.uint8(80), 80)],
     "timeout": [(5, 5.0), ("5", 5.0), (" 5.5 ", 5.5), (0.1, 0.1), (Decimal("0.5"), 0.5), (Fraction(1, 2), 0.5), (numpy.float32(2), 2.0)],
+    "workers": [(0, 0), (4, 4), ("4", 4), ("tcp://10.0.0.5:8786", "tcp://10.0.0.5:8786"), (" tls://dask:1 ", "tls://dask:1")],
     "submits_at_once": [(8, 8), ("8", 8), (8.0, 8)],
     "preview": [(16, 16), ("1024", 1024)],
     "ask_above_cost": [

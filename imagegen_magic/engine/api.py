@@ -6,7 +6,7 @@ import asyncio
 import difflib
 import threading
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -243,6 +243,7 @@ def resume(
     save_dir: str | Path | None = None,
     preview: int | None = None,
     ask_again: bool = False,
+    workers: Any = None,
 ) -> Job:
     """Collect finished tasks whose images were not fetched. From synchronous code; `ids` are the ledger's task rows.
 
@@ -250,10 +251,11 @@ def resume(
     body and key to gateways that answer with the first task: nothing is paid twice, but what never arrived is made now, and paid for.
     Raises BudgetExceeded if that would exceed a budget. Without it, nothing is submitted.
 
-    Images are saved where their request named, or in `save_dir`; raises SaveError if that folder cannot be written. The job's note names
+    Images are saved where their request named, or in `save_dir`; raises SaveError if that folder cannot be written. `workers` fetch them,
+    as in `generate_all`. The job's note names
     submissions without an answer. A setting that cannot be read is ignored, so that it blocks no collection.
     """
-    settings = settings or load()
+    settings = (settings or load()).replace("this call", workers=workers)
 
     async def claim(ledger: Ledger, job: Job) -> list[TaskRow]:
         readable = settings.without_errors
@@ -368,10 +370,46 @@ async def generate(
     """
     request = request_of(prompt, options)
     job = await _started(request, provider=provider, sandbox=sandbox, timeout=timeout, save_dir=save_dir, name=name, reuse=reuse, fit=fit)
-    generation = await job.result()
+    return _with_warning(await job.result(), job)
+
+
+async def generate_all(
+    requests: Iterable[str | ImageRequest],
+    *,
+    provider: str | None = None,
+    sandbox: bool | None = None,
+    timeout: float | None = None,
+    save_dir: str | Path | None = None,
+    name: str | None = None,
+    reuse: bool | None = None,
+    fit: bool = False,
+    workers: Any = None,
+) -> Generation:
+    """Make the images of any list of requests as one job and return them, on any running event loop.
+
+    `workers` download, verify and save the pictures: so many processes of this machine, or the Dask cluster of a client or an address.
+    Submitting, polling, the ledger and the keys stay in this process. The images are the same as without workers.
+
+    Raises UnsupportedOption or BudgetExceeded for all of them before anything is sent, else as `generate` does.
+    """
+    given = {"timeout": timeout, "save_dir": save_dir, "name": name, "sandbox": sandbox, "reuse": reuse, "workers": workers}
+    settings = load().replace("this call", **given)
+    job = await asyncio.to_thread(_start_all, list(requests), settings, provider, fit)  # it may load references
+    return _with_warning(await job.result(), job)
+
+
+def _start_all(requests: Sequence[str | ImageRequest], settings: Settings, provider: str | None, fit: bool) -> Job:
+    if not requests:
+        raise UnsupportedOption("There is no request in the list", option="requests", value=(), hint="give prompts or ImageRequests")
+    pictures: Known = {}
+    asked = [each if isinstance(each, ImageRequest) else ImageRequest(each) for each in requests]
+    return start_batch([prepare(each, settings, provider, fit=fit, pictures=pictures) for each in asked], settings)
+
+
+def _with_warning(generation: Generation, job: Job) -> Generation:
     if generation.errors:
         made, asked = len(generation), job.expecting
-        warnings.warn(f"{made} of {asked} pictures were made. {generation.errors[0]}", stacklevel=2)
+        warnings.warn(f"{made} of {asked} pictures were made. {generation.errors[0]}", stacklevel=3)
     return generation
 
 

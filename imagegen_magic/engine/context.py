@@ -19,6 +19,7 @@ from imagegen_magic.engine.polling.poller import Poller
 from imagegen_magic.engine.polling.schedule import DurationModel, fit, typical_range, typical_seconds
 from imagegen_magic.engine.rates import SubmissionLimiter
 from imagegen_magic.engine.settings import Settings
+from imagegen_magic.engine.workers.backends import Backends
 from imagegen_magic.providers.base import Call
 from imagegen_magic.records import ProcessBound
 
@@ -71,6 +72,7 @@ class EngineContext(ProcessBound):
         self.home = settings.home
         self.clients = GatewayClients(sandbox_home=settings.home / "sandbox")
         self.fetcher = Fetcher(self.clients, self.home)
+        self.workers = Backends()
         self.uploads = UploadState()
         self._checked = False
         self._pollers: dict[Any, Poller] = {}
@@ -131,6 +133,7 @@ class EngineContext(ProcessBound):
 
     async def close(self) -> None:
         """Close the connections."""
+        await self.workers.close()
         await self.clients.close()
         _contexts.clear()
 

@@ -250,11 +250,19 @@ def _in_environment(variable: str) -> Key | None:
 
 def _of_environment(settings: Settings) -> Iterator[Key]:
     """Yield the values of every variable with the name of a key, and of the variables that configured providers name."""
+    yield from (Key(os.environ[variable]) for variable in _key_variables(settings))
+
+
+def _key_variables(settings: Settings) -> list[str]:
     tables = [table for table in settings.provider_tables.values() if isinstance(table, Mapping)]
     named = {str(table["key_variable"]) for table in tables if "key_variable" in table}
-    for variable in os.environ:
-        if variable.upper().endswith(_ENDINGS) or variable in named:
-            yield Key(os.environ[variable])
+    return [variable for variable in os.environ if variable.upper().endswith(_ENDINGS) or variable in named]
+
+
+def environment_without_keys() -> dict[str, str]:
+    """Return the environment for a process that needs no key of a service."""
+    keys = _key_variables(load())
+    return {name: value for name, value in os.environ.items() if name not in keys}
 
 
 def _of_keyring(name: str, home: Path, *, again: bool = False) -> _Answer:

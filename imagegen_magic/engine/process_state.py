@@ -7,6 +7,7 @@ Everything else that requests share belongs in `EngineContext`. Process-wide are
 - `credentials`: keys of this session, and what the system keyring answered;
 - `net.peers`: the network zones that gateways' names resolved to;
 - `notebook_folder`: the folders of notebooks, found again after a rename;
+- `workers.fetching`: in a worker, the connections of its downloads, which end with the loop;
 - `threads` (pools without state) and the cache of `settings` (by the content of the file), which need no reset.
 """
 

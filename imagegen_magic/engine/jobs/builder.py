@@ -238,6 +238,8 @@ class _Builder:
         if any(entry.request.plan.uploads for entry in entries):
             await self.context.ledger.run(check_budget, writes=False)  # no image leaves this machine for a refused request
         self.prepared.made_folders += await threads.writing(folders.make_ready, self.settings, name=self._longest_name(entries))
+        if (workers := self.context.workers.of(self.settings.get("workers"))) is not None:
+            await workers.check(self.settings.save_dir)
         if (within := self.settings.save_dir_within) is not None:
             await threads.writing(notebook_folder.remember, self.settings.folder, within)
         addresses = await self._upload(entries)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -69,12 +70,17 @@ class Unreadable(NamedTuple):
     settled: bool
 
 
-class _Unavailable(PortableError):
+class Unavailable(PortableError):
     """Not available at the moment, to be fetched again; `pause` is the Retry-After value in seconds."""
 
     def __init__(self, what: str, pause: float | None = None) -> None:
         super().__init__(what)
         self.pause = pause
+
+
+def expired_again(error: HTTPStatusError) -> DownloadError:
+    """Return the error of an image whose renewed address has expired too."""
+    return DownloadError(f"The picture's address has expired, and so has the new one ({error})", blame="gateway")
 
 
 class ImageDownloader:
@@ -204,34 +210,38 @@ class ImageDownloader:
 
     async def _fetch(self, image: int, *, pause: float) -> tuple[str, Download]:
         """Return the address and answer of an image, retried until the deadline. Raises DownloadError or TimeoutError."""
-        obstacles: list[_Unavailable] = []
+        return await self._persistently(lambda: self._fetch_once(image), pause)
+
+    async def _persistently(self, call: Callable[[], Awaitable[T]], pause: float = 0.0) -> T:
+        """Return what a call returns, retried until the deadline; the first one after a pause. Raises DownloadError or TimeoutError."""
+        obstacles: list[Unavailable] = []
         clock = self._context.clock
         try:
             async with clock.timeout_at(self.deadline):
                 await clock.sleep(pause)
                 return await attempts(
-                    lambda: self._fetch_once(image),
-                    (NotSent, OutcomeUnknown, _Unavailable),
+                    call,
+                    (NotSent, OutcomeUnknown, Unavailable),
                     is_enough=self._is_enough,
                     before_pause=partial(self._report_pause, obstacles),
                     clock=clock,
                 )
         except (NotSent, OutcomeUnknown) as error:
             raise DownloadError(f"The picture was made but could not be fetched ({error})") from None
-        except (_Unavailable, TimeoutError) as error:
+        except (Unavailable, TimeoutError) as error:
             if isinstance(error, TimeoutError) and not obstacles:
                 raise
-            obstacle = error if isinstance(error, _Unavailable) else obstacles[-1]
+            obstacle = error if isinstance(error, Unavailable) else obstacles[-1]
             what = f"The picture was made, and its file host does not give it out just now ({obstacle})"
             raise DownloadError(what, blame="gateway") from None
 
     def _is_enough(self, failed: RetryDetails) -> bool:
-        if not isinstance(failed.error, _Unavailable):
+        if not isinstance(failed.error, Unavailable):
             return failed.attempt >= _NETWORK_ATTEMPTS
         return failed.attempt >= _BUSY_ATTEMPTS or self._context.clock.monotonic() + failed.retry_after > self.deadline
 
-    def _report_pause(self, obstacles: list[_Unavailable], failed: RetryDetails) -> None:
-        if isinstance(failed.error, _Unavailable):
+    def _report_pause(self, obstacles: list[Unavailable], failed: RetryDetails) -> None:
+        if isinstance(failed.error, Unavailable):
             obstacles.append(failed.error)
             self._reporter.progress("fetching", f"{failed.error}, again in {math.ceil(failed.pause) or 1} s")
 
@@ -241,8 +251,7 @@ class ImageDownloader:
         try:
             download = await self._answer_of(url)
         except HTTPStatusError as error:
-            gone = DownloadError(f"The picture's address has expired ({error}), and the service gives no new one", blame="gateway")
-            return await self._fetch_renewed(await self._renew(image, url, gone, "the address had expired, requesting a new one"))
+            return await self._fetch_renewed(await self._renew_expired(image, url, error))
         except NotTrusted as error:
             if not self._task.resumed:  # the gateway has just named it
                 raise
@@ -264,22 +273,26 @@ class ImageDownloader:
         try:
             return url, await self._answer_of(url)
         except HTTPStatusError as error:
-            what = f"The picture's address has expired, and so has the new one ({error})"
-            raise DownloadError(what, blame="gateway") from None
+            raise expired_again(error) from None
 
     @property
     def _arrival_folder(self) -> Path:
         return stores.arrival_folder(self._spec.save_dir, self._context.home)
 
     async def _answer_of(self, url: str) -> Download:
-        """Return the answer of an address. Raises HTTPStatusError if it is gone, _Unavailable if it may be available later."""
+        """Return the answer of an address. Raises HTTPStatusError if it is gone, Unavailable if it may be available later."""
         try:
             kept_until = self._task.kept_until
             return await self._context.fetcher.fetch(url, self._endpoint.base_url, self._arrival_folder, kept_until=kept_until)
         except HTTPStatusError as error:
             if error.temporary:
-                raise _Unavailable(f"the file host answered {error.status}", error.retry_after) from None
+                raise Unavailable(f"the file host answered {error.status}", error.retry_after) from None
             raise
+
+    async def _renew_expired(self, image: int, url: str, error: HTTPStatusError) -> str:
+        """Return a new address of an image whose address has expired. Raises DownloadError."""
+        gone = DownloadError(f"The picture's address has expired ({error}), and the service gives no new one", blame="gateway")
+        return await self._renew(image, url, gone, "the address had expired, requesting a new one")
 
     async def _renew(self, image: int, url: str, failure: DownloadError, note: str) -> str:
         """Return a new address of an image; raises `failure` if the gateway names the same again, or keeps nothing to ask for."""
@@ -301,7 +314,7 @@ class ImageDownloader:
             return await self._context.poller(self._endpoint).poll_once(self._task.task_id, last_poll=self.last_poll)
         except APIError as error:
             if error.status >= 500 or error.status == 429:
-                raise _Unavailable(f"{self._endpoint.provider.title} answers {error.status}") from None
+                raise Unavailable(f"{self._endpoint.provider.title} answers {error.status}") from None
             raise after_acceptance(error) from None
         finally:
             self.last_poll = self._context.clock.time()
@@ -322,6 +335,12 @@ class ImageDownloader:
         await self._settle(image, outcome)
         return None
 
+    @property
+    def _worker_stem(self) -> str:
+        """The name of a file that a worker saves: it is the same on every try, and no other task's."""
+        stem, row = self._spec.filename_stem, f"-{self._task.row}"
+        return stem if stem.endswith(row) else stem + row
+
     def _number(self, image: int) -> int:
         return self._task.first + self._task.numbers[image]
 
@@ -335,16 +354,14 @@ class ImageDownloader:
         except ImageInvalid as error:
             return self._keep_unreadable(download, number, error.what[:1].lower() + error.what[1:])
         store = open_store(spec.save_dir)
-        verified = self._save(store, part, number, info, preview, self._mismatches(info))
+        verified = self._save(store, part, spec.filename_stem, number, info, preview)
         store.remove_unsettled(spec.filename_stem, number, self._task.task_id)
         return verified
 
-    def _save(
-        self, store: Store, data: bytes | Part, number: int, info: ImageInfo, preview: Preview | None, different: tuple[str, ...]
-    ) -> Verified:
-        facts = {"width": info.width, "height": info.height, "mime_type": info.mime_type}
+    def _save(self, store: Store, data: bytes | Part, stem: str, number: int, info: ImageInfo, preview: Preview | None) -> Verified:
+        facts, different = {"width": info.width, "height": info.height, "mime_type": info.mime_type}, self._mismatches(info)
         notes = sidecar(self._spec, self._task, number, facts, different)
-        return Verified(info, preview, store.save(data, self._spec.filename_stem, number, info.suffix, notes), different)
+        return Verified(info, preview, store.save(data, stem, number, info.suffix, notes), different)
 
     def _keep_unreadable(self, download: Download, number: int, reason: str, *, certain: bool = False) -> Unreadable:
         part, spec = download.part, self._spec
@@ -358,9 +375,11 @@ class ImageDownloader:
         return Unreadable(reason, path, answer=answer, settled=settled)
 
     def _mismatches(self, info: ImageInfo) -> tuple[str, ...]:
+        return mismatches(self._spec.expected, self._spec.request.size or "", info) + self._missing()
+
+    def _missing(self) -> tuple[str, ...]:
         asked, got = self._task.count, len(self._task.numbers)
-        missing = () if got == asked else (f"asked {asked} pictures, got {got}",)
-        return mismatches(self._spec.expected, self._spec.request.size or "", info) + missing
+        return () if got == asked else (f"asked {asked} pictures, got {got}",)
 
     async def _settle(self, image: int, file: Unreadable) -> None:
         """Record that an image came as a file that cannot be read; only a request for this task fetches it again."""
@@ -383,9 +402,9 @@ class ImageDownloader:
         return True
 
     def _verify_saved(self, folders: Sequence[Location], number: int) -> Verified | None:
-        stem, task_id = self._spec.filename_stem, self._task.task_id
+        task_id = self._task.task_id
         found = list({store.location: store for store in map(open_store, folders)}.values())
-        for store in found:
+        for store, stem in itertools.product(found, (self._spec.filename_stem, self._worker_stem)):
             if path := store.saved_before(stem, number, task_id):
                 with contextlib.suppress(OSError, ImageInvalid):
                     data = path.read_bytes()
@@ -394,18 +413,17 @@ class ImageDownloader:
                         each.remove_unsettled(stem, number, task_id)
                     saved = Saved(path, hashlib.sha256(data).hexdigest(), len(data), path.with_suffix(".json"))
                     return Verified(info, preview, saved, self._mismatches(info))
-        over = (
-            self._task.kept_until <= self._context.clock.time()
-        )  # until then, if it is known, the picture comes again and gets its sidecar
-        return next(filter(None, (self._verify_undescribed(store, number) for store in found)), None) if over else None
+        over = self._task.kept_until <= self._context.clock.time()  # until then, if it is known, it comes again and gets its sidecar
+        choices = itertools.product(found, (self._spec.filename_stem, self._worker_stem)) if over else ()
+        return next(filter(None, (self._verify_undescribed(store, stem, number) for store, stem in choices)), None)
 
-    def _verify_undescribed(self, store: Store, number: int) -> Verified | None:
+    def _verify_undescribed(self, store: Store, stem: str, number: int) -> Verified | None:
         """Describe and return a picture that is as requested, which a process saved and was killed before it wrote the sidecar."""
         with contextlib.suppress(OSError, ImageInvalid):
-            if path := store.saved_without_sidecar(self._spec.filename_stem, number):
+            if path := store.saved_without_sidecar(stem, number):
                 data = path.read_bytes()
                 info, preview = _verify(data, self._preview_edge)
-                return None if self._mismatches(info) else self._save(store, data, number, info, preview, ())
+                return None if self._mismatches(info) else self._save(store, data, stem, number, info, preview)
         return None
 
     async def _record_and_emit(self, image: int, url: str, outcome: Verified) -> None:

@@ -41,6 +41,8 @@ async def resume_tasks(rows: Sequence[TaskRow], channel: JobChannel, folder: Loc
     with contextlib.suppress(LedgerError):  # it only names further folders
         for each, numbers in elsewhere.items():
             await context.ledger.add_folder(numbers, each)
+    if rows and (workers := context.workers.of(channel.settings.get("workers"))) is not None:
+        await workers.check(folder or located(rows[0].save_dir))
     resumer = Resumer(context, channel, prepared, folder, again=again)
     for position, row in enumerate(rows):
         await resumer.add(row, position, len(rows))

@@ -16,7 +16,6 @@ from imagegen_magic.engine import loop
 from imagegen_magic.engine.context import EngineContext
 from imagegen_magic.engine.jobs import inline
 from imagegen_magic.engine.jobs.cancellation import before_it_began, cancel_if_queued
-from imagegen_magic.engine.jobs.download import ImageDownloader
 from imagegen_magic.engine.jobs.first_views import FirstViews
 from imagegen_magic.engine.jobs.inquiry import INDETERMINATE, StillUnclear, asked_until, read_inquiry
 from imagegen_magic.engine.jobs.spooled import PATIENCE, SpooledAnswer
@@ -29,6 +28,7 @@ from imagegen_magic.engine.jobs.submission import (
     with_task_id,
 )
 from imagegen_magic.engine.jobs.task import JobChannel, Reporter, RunningTask, TaskSpec
+from imagegen_magic.engine.jobs.worker_download import downloader
 from imagegen_magic.engine.ledger.inquiries import begin_inquiry, end_inquiry
 from imagegen_magic.engine.net.client import GatewayResponse
 from imagegen_magic.engine.net.retry import Retryable, RetryDetails, attempts
@@ -64,7 +64,7 @@ class TaskRunner(ProcessBound):
         self._channel, self._claims = channel, channel.claims
         reporter = Reporter(spec, task, channel.emit)
         self.report, self.side_errors = reporter.progress, reporter.side_errors
-        self._images = ImageDownloader(context, reporter, channel.preview_edge, self._release_if_detached)
+        self._images = downloader(context, reporter, channel, self._release_if_detached)
         self._timeout: float = channel.settings.get("timeout")
         self._limiter, self._limits = context.limiter(self.endpoint), limits_of(self.endpoint, channel.settings)
         self._began: float | None = None  # epoch seconds: its first attempt to submit, or to ask

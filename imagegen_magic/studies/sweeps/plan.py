@@ -340,16 +340,19 @@ async def sweep(
     save_dir: str | Path | None = None,
     name: str | None = None,
     fit: bool = False,
+    workers: Any = None,
     **options: Any,
 ) -> SweepResult:
     """Make the images of all combinations of the axes' values and return them, on any running event loop.
 
     An axis is an option (`quality`, `size`, `provider`, …), a parameter of the model (`seed`, `steps`), or a placeholder of the prompt
     (`style` for `{{style}}`). `repeat` images are made of each combination. With `reuse`, only missing images are made and paid for.
-    `options` are the fields of ImageRequest that do not vary. Raises UnsupportedOption before anything is sent, and the error if no
+    `options` are the fields of ImageRequest that do not vary. `workers` fetch the pictures: so many processes, or the Dask cluster of a
+    client or an address. Raises UnsupportedOption before anything is sent, and the error if no
     image was made. If only some were made, `errors` has the reasons, and a warning is emitted.
     """
-    settings = load_settings().replace("this call", timeout=timeout, save_dir=save_dir, name=name, sandbox=sandbox, reuse=reuse)
+    given = {"timeout": timeout, "save_dir": save_dir, "name": name, "sandbox": sandbox, "reuse": reuse, "workers": workers}
+    settings = load_settings().replace("this call", **given)
     request = api.request_of(prompt, options)
     make = partial(plan, settings=settings, repeat=repeat, skip_impossible=skip_impossible, provider=provider, fit=fit)
     job = start(await asyncio.to_thread(make, request, axes), settings)  # in a thread, so that the caller's loop is not blocked

@@ -1,0 +1,30 @@
+"""The backends of one event loop: one for each number of processes and for each cluster that a request names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imagegen_magic.engine.workers.cluster import DaskBackend
+from imagegen_magic.engine.workers.pool import ProcessPoolBackend
+from imagegen_magic.engine.workers.records import FetchBackend
+
+
+class Backends:
+    """Makes each backend once, and closes them all."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, FetchBackend] = {}
+
+    def of(self, workers: Any) -> FetchBackend | None:
+        """Return the backend of the setting `workers`; None if this process fetches the pictures itself."""
+        if not workers:
+            return None
+        named = workers if isinstance(workers, int | str) else workers.scheduler.address
+        if named not in self._known:
+            self._known[named] = ProcessPoolBackend(workers) if isinstance(workers, int) else DaskBackend(workers)
+        return self._known[named]
+
+    async def close(self) -> None:
+        """Close all of them."""
+        for backend in self._known.values():
+            await backend.close()

@@ -1,0 +1,157 @@
+"""Pictures that other processes fetch: the same results, nothing paid twice whatever dies, and no key outside this process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import Sandbox
+
+import imagegen_magic
+from imagegen_magic import Generation, ImageRequest, generate_all, run, sweep
+from imagegen_magic.engine import api
+
+pytestmark = pytest.mark.slow
+
+DEATHS = """
+import os, pathlib, signal
+from imagegen_magic.engine.workers import fetching
+save, folder = fetching._save, pathlib.Path(__file__).parent
+def dying(task, download):
+    if "poison" in task.sidecar["prompt"]:
+        os._exit(7)
+    if "kill" in task.sidecar["prompt"]:
+        try:
+            os.close(os.open(folder / "killed", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            pass
+        else:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return save(task, download)
+fetching._save = dying
+"""
+"""What every Python process does that starts with it: a prompt names how its worker dies, once (kill) or each time (poison)."""
+
+OPTIONS: dict[str, Any] = {"provider": "evolink", "size": "1024x1024", "quality": "low"}
+KEY = "evo-canary-0123456789abcdef"
+
+
+@pytest.fixture
+def service(gateway: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """Return the service with a key."""
+    gateway.be_every_gateway(monkeypatch, key=KEY)
+    return gateway
+
+
+@pytest.fixture
+def dying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have workers die as the prompts say; returns the folder in which the one kill is noted."""
+    folder = tmp_path / "deaths"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(DEATHS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(Path(imagegen_magic.__file__).parent.parent)]))
+    return folder
+
+
+def prompts(word: str, count: int = 6) -> list[ImageRequest]:
+    """Return requests that no other test makes."""
+    return [ImageRequest(f"{word} {number}", size="1024x1024", quality="low") for number in range(count)]
+
+
+def make(requests: list[ImageRequest], **more: Any) -> Generation:
+    """Make them all at the service."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some of them are left on purpose
+        return run(generate_all(requests, provider="evolink", **more))
+
+
+def facts(made: Generation) -> list[tuple[Any, ...]]:
+    """Return what is equal wherever a picture was fetched: not times, names, the service's numbers, and what it draws for each."""
+    sidecars = [json.loads(image.path.with_suffix(".json").read_text()) for image in made]
+    for each in sidecars:
+        for name in ("task_id", "submitted", "saved", "seconds", "sha256"):
+            del each[name]
+    return [
+        (image.width, image.height, image.mime_type, image.differences, image.cost, image.request, list(sidecar.items()))
+        for image, sidecar in zip(made, sidecars, strict=True)
+    ]
+
+
+def accepted(service: Sandbox, word: str) -> int:
+    """Return how many tasks of these prompts the service accepted."""
+    return sum(entry["prompt"].startswith(f"{word} ") for entry in service.accepted())
+
+
+def check_saved(made: Generation, asked: int) -> None:
+    """Each picture is there once, under the SHA-256 that its sidecar and the ledger have."""
+    assert len({image.path for image in made}) == len(made) == asked
+    rows = {row.id: row for row in run(api.ledger().pictures(ids=[image.id for image in made]))}
+    for image in made:
+        digest = hashlib.sha256(image.data).hexdigest()
+        assert digest == rows[image.id].sha256 == json.loads(image.path.with_suffix(".json").read_text())["sha256"]
+    assert len(list(made[0].path.parent.glob("*.png"))) == asked
+
+
+def test_a_pool_gives_the_same_pictures(service: Sandbox, tmp_path: Path) -> None:
+    """The same call with none and with two processes; a name has the ledger's row, so that it is the same on every try."""
+    service.arm("fewer-pictures", None, match="same 5")
+    asked = [*prompts("same", 5), ImageRequest("same 5", size="1024x1024", quality="low", n=2)]
+    here = make(asked, save_dir=tmp_path / "here")
+    there = make(asked, save_dir=tmp_path / "there", workers=2)
+    assert (here.errors, there.errors) == ((), ())
+    assert facts(there) == facts(here)
+    assert there[-1].differences == ("asked 2 pictures, got 1",)
+    check_saved(there, len(here))
+    rows = {row.id: row.task for row in run(api.ledger().pictures(ids=[image.id for image in there]))}
+    assert all(f"-{rows[image.id]}-" in image.path.name for image in there)
+    assert accepted(service, "same") == 2 * len(asked)
+
+
+def test_a_sweep_takes_workers(service: Sandbox) -> None:
+    """`sweep(workers=)` gives the same result as without."""
+    here, there = (run(sweep("{{k}} of sweeps", {"k": ["one", "two"]}, workers=workers, **OPTIONS)) for workers in (None, 2))
+    assert (there.places, there.axes) == (here.places, here.axes)
+    assert facts(there) == facts(here)
+
+
+def test_a_killed_process_takes_no_picture_with_it(service: Sandbox, dying: Path) -> None:
+    """Its batch is fetched by others; nothing is submitted again."""
+    made = make(prompts("kill"), workers=2)
+    assert (dying / "killed").exists()
+    assert made.errors == ()
+    check_saved(made, 6)
+    assert accepted(service, "kill") == 6
+
+
+def test_a_picture_that_ends_its_processes_is_left_alone(service: Sandbox, dying: Path) -> None:
+    """It is not fetched in this process, and can be collected later; all others are saved."""
+    made = make([*prompts("five", 5), *prompts("poison", 1)], workers=2)
+    assert len(made) == 5
+    (error,) = made.errors
+    assert "the worker that read it ended" in str(error)
+    assert error.charge == "yes"
+    assert (accepted(service, "five"), accepted(service, "poison")) == (5, 1)
+    collected = api.resume().wait()
+    assert [image.request.prompt for image in collected] == ["poison 0"]
+    assert (accepted(service, "five"), accepted(service, "poison")) == (5, 1)
+
+
+def test_faults_of_a_download_end_as_without_workers(service: Sandbox, tmp_path: Path) -> None:
+    """Only this process can request a new address (expired); what a worker cannot decide is fetched here, with all that it can do."""
+    faults = ["expired", "expired-403", "non-image", "download-500", "dropped-download", "corrupt", "redirect"]
+    found = []
+    for workers in (None, 1):
+        service.disarm()
+        for fault in faults:
+            service.arm(fault, 1, match=f"with {fault} ")
+        made = make([each for fault in faults for each in prompts(f"with {fault}", 1)], workers=workers, save_dir=tmp_path / str(workers))
+        found.append(facts(made))
+        assert made.errors == ()
+        check_saved(made, len(faults))
+    assert found[0] == found[1]
+    assert accepted(service, "with") == 2 * len(faults)
