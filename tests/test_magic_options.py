@@ -25,6 +25,7 @@ EVERY_OPTION = [
         "--out",
         "--score",
         "--save-dir",
+        "--workers",
         "--name",
         "--preview",
         "--progress",

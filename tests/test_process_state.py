@@ -15,6 +15,7 @@ LISTED = {
     "context._contexts",
     "threads._pools",
     "learnt_models._known",
+    "fetching._fetchers",
 }
 
 
