@@ -5,16 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import distributed
 import pytest
 from servers import Sandbox
 
 import imagegen_magic
 from imagegen_magic import Generation, ImageRequest, generate_all, run, sweep
 from imagegen_magic.engine import api
+from imagegen_magic.engine.workers import cluster as backend
+from imagegen_magic.errors import UnsupportedOption
 
 pytestmark = pytest.mark.slow
 
@@ -155,3 +167,138 @@ def test_faults_of_a_download_end_as_without_workers(service: Sandbox, tmp_path:
         check_saved(made, len(faults))
     assert found[0] == found[1]
     assert accepted(service, "with") == 2 * len(faults)
+
+
+# --- a Dask cluster
+
+
+def local_cluster(stack: ExitStack, workers: int = 2) -> Any:
+    """Start a cluster of processes on the loopback address, without a dashboard."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        started = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+    stack.callback(started.close, timeout=5)
+    return started
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A cluster that serves all tests that leave it whole."""
+    with ExitStack() as stack:
+        yield local_cluster(stack)
+
+
+def test_a_cluster_gives_the_same_pictures(service: Sandbox, cluster: Any, tmp_path: Path) -> None:
+    """By its address and by a client, as without workers; the ledger's row is in each name."""
+    asked = prompts("clustered", 5)
+    with distributed.Client(cluster) as client:
+        made = [make(asked, save_dir=tmp_path / str(n), workers=each) for n, each in enumerate((None, cluster.scheduler_address, client))]
+        assert [each.errors for each in made] == [(), (), ()]
+        assert facts(made[1]) == facts(made[2]) == facts(made[0])
+        for each in made:
+            check_saved(each, 5)
+        there = run(sweep("{{k}} of clusters", {"k": ["one", "two"]}, provider="evolink", size="1024x1024", workers=client))
+        assert len(there) == 2
+    assert accepted(service, "clustered") == 15
+
+
+def test_nothing_of_the_cluster_holds_a_key_or_an_address(
+    service: Sandbox, cluster: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No key in what is sent; no address or prompt in names of tasks, plug-ins, events, and the logs of scheduler and workers."""
+    sent: list[bytes] = []
+    submit = distributed.Client.submit
+
+    def recorded(self: Any, function: Any, *args: Any, **options: Any) -> Any:
+        sent.append(pickle.dumps((function, args)))
+        assert re.fullmatch("imagegen-[0-9a-f]{32}", options["key"])
+        return submit(self, function, *args, **options)
+
+    monkeypatch.setattr(distributed.Client, "submit", recorded)
+    made = make(prompts("canary", 3), workers=cluster.scheduler_address)
+    assert len(made) == 3
+    assert sent
+    assert not [each for each in sent if KEY.encode() in each]
+    with distributed.Client(cluster) as client:
+        seen = client.run_on_scheduler(_kept), client.get_worker_logs(), client.get_scheduler_logs(), client.get_events()
+    text = repr(seen) + caplog.text
+    assert not [word for word in (KEY, "canary", *(image.url for image in made)) if word in text]
+
+
+def _kept(dask_scheduler: Any) -> str:
+    return repr([dask_scheduler.tasks, dask_scheduler.worker_plugins, dask_scheduler.task_prefixes, dask_scheduler.get_logs()])
+
+
+def test_a_killed_worker_of_a_cluster_takes_no_picture_with_it(service: Sandbox, dying: Path) -> None:
+    """Dask runs its task again on another one; nothing is submitted again, and each picture is there once."""
+    with ExitStack() as stack:
+        made = make(prompts("kill of a cluster"), workers=local_cluster(stack).scheduler_address)
+    assert (dying / "killed").exists()
+    assert made.errors == ()
+    check_saved(made, 6)
+    assert accepted(service, "kill of a cluster") == 6
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], subprocess.Popen[bytes]]]:
+    """A scheduler and a worker, each a process of its own: the address, the scheduler, the worker."""
+    file = tmp_path / "scheduler.json"
+    here = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+    scheduler = subprocess.Popen([*command, "--scheduler-file", str(file)], **here)
+    worker = None
+    try:
+        _until(file.exists)
+        address = _until(lambda: json.loads(file.read_text() or "{}").get("address"))
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1", "--host", "127.0.0.1"]
+        worker = subprocess.Popen([*command, "--no-dashboard"], **here)
+        with distributed.Client(address, timeout=30) as client:
+            client.wait_for_workers(1, timeout=30)
+        yield address, scheduler, worker
+    finally:
+        for each in filter(None, (scheduler, worker)):
+            with suppress(ProcessLookupError):
+                os.killpg(each.pid, signal.SIGKILL)
+            each.wait()
+
+
+def _until(condition: Any, seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+@pytest.mark.parametrize("victim", ["scheduler", "worker"])
+def test_without_its_cluster_this_process_goes_on(service: Sandbox, processes: Any, victim: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler, or its only worker, is killed while pictures are out: they are fetched here, and nothing is submitted again."""
+    address, scheduler, worker = processes
+    monkeypatch.setattr(backend, "_PATIENCE", 1.0)
+    service.arm("slow", None, match=f"{victim} gone")
+    asked = prompts(f"{victim} gone", 4)
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(make(asked, workers=address)))
+    thread.start()
+    _until(lambda: accepted(service, f"{victim} gone") == 4)
+    time.sleep(0.3)  # either way the result is the same; most often the pictures are out by now
+    os.kill((scheduler if victim == "scheduler" else worker).pid, signal.SIGKILL)
+    thread.join(120)
+    assert not thread.is_alive()
+    assert found[0].errors == ()
+    check_saved(found[0], 4)
+    assert accepted(service, f"{victim} gone") == 4
+
+
+def test_what_cannot_work_is_refused_before_anything_is_sent(service: Sandbox, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No scheduler there, another version on the workers, no package."""
+    monkeypatch.setattr(backend, "_CONNECT", 0.5)
+    with pytest.raises(UnsupportedOption, match="cannot be reached"):
+        make(prompts("refused", 1), workers="tcp://127.0.0.1:1")
+    monkeypatch.setattr(backend, "__version__", "0.0.1")
+    with pytest.raises(UnsupportedOption, match=r"its workers have imagegen_magic .*, and this process has 0\.0\.1"):
+        make(prompts("refused", 1), workers=cluster.scheduler_address)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UnsupportedOption, match=r"imagegen-magic\[dask\]"):
+        make(prompts("refused", 1), workers="tcp://127.0.0.1:2")
+    assert accepted(service, "refused") == 0

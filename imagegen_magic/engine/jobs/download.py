@@ -336,8 +336,13 @@ class ImageDownloader:
         return None
 
     @property
+    def _stem(self) -> str:
+        """The name of its files, without number and suffix."""
+        return self._spec.filename_stem
+
+    @property
     def _worker_stem(self) -> str:
-        """The name of a file that a worker saves: it is the same on every try, and no other task's."""
+        """The name of its files with workers: it is the same on every try, and no other task's, so that none is saved twice."""
         stem, row = self._spec.filename_stem, f"-{self._task.row}"
         return stem if stem.endswith(row) else stem + row
 
@@ -354,8 +359,8 @@ class ImageDownloader:
         except ImageInvalid as error:
             return self._keep_unreadable(download, number, error.what[:1].lower() + error.what[1:])
         store = open_store(spec.save_dir)
-        verified = self._save(store, part, spec.filename_stem, number, info, preview)
-        store.remove_unsettled(spec.filename_stem, number, self._task.task_id)
+        verified = self._save(store, part, self._stem, number, info, preview)
+        store.remove_unsettled(self._stem, number, self._task.task_id)
         return verified
 
     def _save(self, store: Store, data: bytes | Part, stem: str, number: int, info: ImageInfo, preview: Preview | None) -> Verified:
@@ -370,7 +375,7 @@ class ImageDownloader:
         suffix, answer = suffix_of(part.head, download.content_type), not download.final and is_answer(part.head)
         notes = sidecar(spec, self._task, number, {}, ()) | {"reason": reason, "size": part.size, "content_type": download.content_type}
         path, settled = open_store(spec.save_dir).keep_unreadable(
-            part, spec.filename_stem, number, suffix, notes, certain=certain or download.final, answer=answer
+            part, self._stem, number, suffix, notes, certain=certain or download.final, answer=answer
         )
         return Unreadable(reason, path, answer=answer, settled=settled)
 

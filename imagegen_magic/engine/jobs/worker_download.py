@@ -48,6 +48,10 @@ class WorkerImageDownloader(ImageDownloader):
         super().__init__(context, reporter, preview_edge, after_saving)
         self._backend = backend
 
+    @property
+    def _stem(self) -> str:
+        return self._worker_stem
+
     async def _download(self, image: int) -> None:
         if not _is_reachable(self._task.addresses.get(image, "")):
             return await super()._download(image)
@@ -92,7 +96,7 @@ class WorkerImageDownloader(ImageDownloader):
             url=Address(url),
             base_url=self._endpoint.base_url,
             folder=text_of(folder),
-            stem=self._worker_stem,
+            stem=self._stem,
             number=number,
             expected=dict(spec.expected),
             size_asked=spec.request.size or "",
