@@ -25,6 +25,7 @@ from servers import Sandbox
 import imagegen_magic
 from imagegen_magic import Generation, ImageRequest, generate_all, run, sweep
 from imagegen_magic.engine import api
+from imagegen_magic.engine.net import transport
 from imagegen_magic.engine.workers import cluster as backend
 from imagegen_magic.errors import UnsupportedOption
 
@@ -167,6 +168,33 @@ def test_faults_of_a_download_end_as_without_workers(service: Sandbox, tmp_path:
         check_saved(made, len(faults))
     assert found[0] == found[1]
     assert accepted(service, "with") == 2 * len(faults)
+
+
+SCRIPT = """
+from imagegen_magic import generate_all, run
+made = run(generate_all(["a script 0", "a script 1"], provider="evolink", workers=2))
+print(len(made), made.errors)
+"""
+
+
+def test_a_script_without_a_guard_sends_its_requests_once(service: Sandbox, tmp_path: Path) -> None:
+    """A process of the pool does not run the caller's script again, which would submit and pay once more."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "2 ()"), done.stderr
+    assert accepted(service, "a script") == 2
+
+
+def test_a_transport_of_the_user_is_not_passed_by(service: Sandbox) -> None:
+    """Workers would connect without the user's certificate or proxy, so that nothing is sent."""
+    transport.use_transport(lambda: pytest.fail("nothing is sent"))
+    try:
+        with pytest.raises(UnsupportedOption, match="A transport of your own"):
+            make(prompts("own transport", 1), workers=1)
+    finally:
+        transport.use_transport(None)
+    assert accepted(service, "own transport") == 0
 
 
 # --- a Dask cluster

@@ -213,6 +213,11 @@ def use_transport(make: Callable[[], LibraryTransport] | None) -> None:
     _own_transport = make
 
 
+def is_own() -> bool:
+    """Return whether requests go through transports of the user's, which other processes do not have."""
+    return _own_transport is not None
+
+
 def resolves_here(url: str) -> bool:
     """Return whether this process resolves the host itself; a proxy and a user's own transport resolve it elsewhere."""
     return _own_transport is None and proxy_for(url) is None

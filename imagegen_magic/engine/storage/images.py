@@ -185,7 +185,7 @@ def _takes(path: Path, part: Part, described: bytes) -> bool:
         try:
             parts.name_part(hidden, path)
         except BaseException as error:
-            note.unlink()
+            note.unlink(missing_ok=True)  # by another process that saves this very picture
             if not isinstance(error, FileExistsError):
                 raise
         else:

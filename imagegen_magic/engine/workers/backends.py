@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from imagegen_magic.engine.net.transport import is_own
 from imagegen_magic.engine.workers.cluster import DaskBackend
 from imagegen_magic.engine.workers.pool import ProcessPoolBackend
 from imagegen_magic.engine.workers.records import FetchBackend
+from imagegen_magic.errors import UnsupportedOption
 
 
 class Backends:
@@ -16,9 +18,15 @@ class Backends:
         self._known: dict[Any, FetchBackend] = {}
 
     def of(self, workers: Any) -> FetchBackend | None:
-        """Return the backend of the setting `workers`; None if this process fetches the pictures itself."""
+        """Return the backend of the setting `workers`; None if this process fetches the pictures itself.
+
+        Raises UnsupportedOption if requests go through a transport of the user's.
+        """
         if not workers:
             return None
+        if is_own():
+            what = "A transport of your own carries the requests of this process, and workers would connect without it"
+            raise UnsupportedOption(what, option="workers", value=0, hint="leave workers out, or set workers=0")
         named = workers if isinstance(workers, int | str) else workers.scheduler.address
         if named not in self._known:
             self._known[named] = ProcessPoolBackend(workers) if isinstance(workers, int) else DaskBackend(workers)
