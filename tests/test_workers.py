@@ -330,3 +330,47 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(service: Sandbox, c
     with pytest.raises(UnsupportedOption, match=r"imagegen-magic\[dask\]"):
         make(prompts("refused", 1), workers="tcp://127.0.0.1:2")
     assert accepted(service, "refused") == 0
+
+
+CLIENT = """
+import sys
+from imagegen_magic import ImageRequest, generate_all, run
+asked = [ImageRequest(f"{sys.argv[3]} {number}", size="1024x1024", quality="low") for number in range(int(sys.argv[1]))]
+run(generate_all(asked, provider="evolink", workers=2, save_dir=sys.argv[2]))
+"""
+
+
+def kill_client(word: str, folder: Path, asked: int, when: Any) -> None:
+    """Start a client of so many requests, and kill it as soon as `when` returns something true; its workers end with it."""
+    command = [sys.executable, "-c", CLIENT, str(asked), str(folder), word]
+    client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _until(lambda: when() or client.poll() is not None)
+    finally:
+        client.kill()
+        client.wait()
+
+
+@pytest.mark.parametrize(
+    ("asked", "submitted"),
+    [(12, 12), pytest.param(200, 60, marks=pytest.mark.long), pytest.param(200, 200, marks=pytest.mark.long)],
+)
+def test_a_killed_client_is_resumed(service: Sandbox, tmp_path: Path, asked: int, submitted: int) -> None:
+    """Killed while it submits or while its workers fetch: what was accepted is collected, once, and nothing is submitted again."""
+    folder, word = tmp_path / "pictures", f"client of {asked} killed at {submitted}:"
+
+    def ready() -> bool:
+        return accepted(service, word) >= submitted and (submitted < asked or any(folder.glob("*.png")))
+
+    kill_client(word, folder, asked, ready)
+    sent = accepted(service, word)
+    assert submitted <= sent <= asked
+    collected = api.resume(workers=2).wait()
+    rows = run(api.ledger().tasks())
+    assert not [row for row in rows if row.state in ("planned", "submitting", "submitted", "made")]
+    saved, unknown = ([row for row in rows if row.state == state] for state in ("saved", "unknown"))
+    assert accepted(service, word) == sent
+    assert len(saved) + len(unknown) >= sent
+    assert len(unknown) <= 8  # submissions that were in flight
+    assert len(list(folder.glob("*.png"))) == len(saved)
+    assert len(collected) <= len(saved)
