@@ -38,6 +38,13 @@ save, folder = fetching._save, pathlib.Path(__file__).parent
 def dying(task, download):
     if "poison" in task.sidecar["prompt"]:
         os._exit(7)
+    if "freeze" in task.sidecar["prompt"] and not (folder / "frozen").exists():
+        (folder / "frozen.part").write_text(str(os.getpid()))
+        (folder / "frozen.part").rename(folder / "frozen")
+        os.kill(os.getpid(), signal.SIGSTOP)
+        saved = save(task, download)
+        (folder / "thawed").touch()
+        return saved
     if "kill" in task.sidecar["prompt"]:
         try:
             os.close(os.open(folder / "killed", os.O_CREAT | os.O_EXCL))
@@ -103,7 +110,7 @@ def accepted(service: Sandbox, word: str) -> int:
 def check_saved(made: Generation, asked: int) -> None:
     """Each picture is there once, under the SHA-256 that its sidecar and the ledger have."""
     assert len({image.path for image in made}) == len(made) == asked
-    rows = {row.id: row for row in run(api.ledger().pictures(ids=[image.id for image in made]))}
+    rows = {row.id: row for row in run(api.ledger().pictures(ids=[image.id for image in made], limit=None))}
     for image in made:
         digest = hashlib.sha256(image.data).hexdigest()
         assert digest == rows[image.id].sha256 == json.loads(image.path.with_suffix(".json").read_text())["sha256"]
@@ -374,3 +381,53 @@ def test_a_killed_client_is_resumed(service: Sandbox, tmp_path: Path, asked: int
     assert len(unknown) <= 8  # submissions that were in flight
     assert len(list(folder.glob("*.png"))) == len(saved)
     assert len(collected) <= len(saved)
+
+
+@pytest.fixture
+def short_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a scheduler give up a worker that is silent for a few seconds."""
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "2s")
+    monkeypatch.setattr(backend, "_PATIENCE", 1.0)
+
+
+@pytest.mark.long
+def test_a_worker_that_freezes_and_thaws_saves_no_second_file(service: Sandbox, dying: Path, short_life: None, processes: Any) -> None:
+    """Its picture is fetched elsewhere meanwhile; when it goes on, it finds its own name with its own bytes."""
+    made = make(prompts("freeze", 1), workers=processes[0])
+    assert made.errors == ()
+    os.kill(int((dying / "frozen").read_text()), signal.SIGCONT)
+    _until((dying / "thawed").exists)
+    check_saved(made, 1)
+    assert accepted(service, "freeze") == 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_a_thousand_with_faults_and_kills(service: Sandbox, tmp_path: Path) -> None:
+    """Processes of the pool are killed all the while, and downloads fail: each picture is there once, and none is paid twice."""
+    faults = ("expired", "download-500", "dropped-download", "non-image", "corrupt")
+    for fault in faults:
+        service.arm(fault, 8, match="thousand")
+    found: list[Generation] = []
+    asked = prompts("thousand", THOUSAND)
+    thread = threading.Thread(target=lambda: found.append(make(asked, workers=2, save_dir=tmp_path / "pictures")))
+    thread.start()
+    for share in (0.2, 0.45, 0.7):
+        _until(lambda share=share: len(list((tmp_path / "pictures").glob("*.png"))) >= share * THOUSAND, 600)
+        for child in _children():
+            os.kill(child, signal.SIGKILL)
+    thread.join(600)
+    assert not thread.is_alive()
+    assert found[0].errors == ()
+    check_saved(found[0], THOUSAND)
+    assert accepted(service, "thousand") == THOUSAND
+
+
+THOUSAND = int(os.environ.get("PICTURES", "1000"))  # set it for another number
+
+
+def _children() -> list[int]:
+    """Return the processes of the pool."""
+    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
+    found = [int(word) for file in children for word in file.read_text().split()]
+    return [each for each in found if b"import serve" in Path(f"/proc/{each}/cmdline").read_bytes()]
