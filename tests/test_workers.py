@@ -18,6 +18,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import dask
 import distributed
 import pytest
 from servers import Sandbox
@@ -272,6 +273,21 @@ def test_a_killed_worker_of_a_cluster_takes_no_picture_with_it(service: Sandbox,
     assert made.errors == ()
     check_saved(made, 6)
     assert accepted(service, "kill of a cluster") == 6
+
+
+@pytest.mark.long
+def test_a_picture_that_ends_the_workers_of_a_cluster_is_left_alone(service: Sandbox, dying: Path) -> None:
+    """All others of its batches are saved; it is not fetched in this process, and can be collected later."""
+    with ExitStack() as stack:
+        stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
+        made = make([*prompts("five of a cluster", 5), *prompts("poison of a cluster", 1)], workers=local_cluster(stack).scheduler_address)
+    assert len(made) == 5
+    (error,) = made.errors
+    assert "the worker that read it ended" in str(error)
+    assert (accepted(service, "five of a cluster"), accepted(service, "poison of a cluster")) == (5, 1)
+    collected = api.resume().wait()
+    assert [image.request.prompt for image in collected] == ["poison of a cluster 0"]
+    assert (accepted(service, "five of a cluster"), accepted(service, "poison of a cluster")) == (5, 1)
 
 
 @pytest.fixture
