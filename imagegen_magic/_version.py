@@ -1,6 +1,6 @@
 """The package's version and the name that it is installed by, which pyproject.toml repeats."""
 
-__version__ = "0.6.0"
+__version__ = "0.8.0"
 INSTALL_NAME = "imagegen-magic"
 UPDATE = f"pip install -U {INSTALL_NAME}"
 

@@ -27,8 +27,11 @@ import imagegen_magic
 from imagegen_magic import Generation, ImageRequest, generate_all, run, sweep
 from imagegen_magic.engine import api
 from imagegen_magic.engine.net import transport
+from imagegen_magic.engine.ledger import scores as stored
 from imagegen_magic.engine.workers import cluster as backend
 from imagegen_magic.errors import UnsupportedOption
+from imagegen_magic.studies.scores import remote
+from imagegen_magic.studies.scores.scorer import as_scorer
 
 pytestmark = pytest.mark.slow
 
@@ -208,11 +211,11 @@ def test_a_transport_of_the_user_is_not_passed_by(service: Sandbox) -> None:
 # --- a Dask cluster
 
 
-def local_cluster(stack: ExitStack, workers: int = 2) -> Any:
+def local_cluster(stack: ExitStack, workers: int = 2, **options: Any) -> Any:
     """Start a cluster of processes on the loopback address, without a dashboard."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        started = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+        started = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, **options)
     stack.callback(started.close, timeout=5)
     return started
 
@@ -447,3 +450,107 @@ def _children() -> list[int]:
     children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
     found = [int(word) for file in children for word in file.read_text().split()]
     return [each for each in found if b"import serve" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
+# --- scores
+
+SCORERS = '''
+import os, signal
+
+from imagegen_magic import scorer
+
+LOADED = []
+
+
+def process(image):
+    """The number of the process, which loads its model once."""
+    LOADED.append(1) if not LOADED else None
+    return {"process": os.getpid(), "loaded": len(LOADED)}
+
+
+@scorer(batch=4, version="1")
+def width(images):
+    return [image.open().width for image in images]
+
+
+@scorer(resources={"GPU": 1})
+def on_gpu(image):
+    return os.getpid()
+
+
+def broken(image):
+    if image.request.prompt.endswith("3"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if image.request.prompt.endswith("2"):
+        raise ValueError("no such thing")
+    return float("nan") if image.request.prompt.endswith("1") else 1
+'''
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module of scorers that other processes can import."""
+    (tmp_path / "scorers_of_mine.py").write_text(SCORERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(imagegen_magic.__file__).parent.parent)]))
+    yield "scorers_of_mine"
+    sys.modules.pop("scorers_of_mine", None)
+
+
+def values(scores: Any, name: str) -> list[Any]:
+    """Return the values of a score, in the order of the pictures."""
+    return list(scores[name].numbers.values())
+
+
+def test_scores_over_a_pool(service: Sandbox, module: str) -> None:
+    """Built-in scorers and importable ones run in the processes, with the same values; a function of this session runs here."""
+    made = make(prompts("scored"), workers=2)
+
+    def own(image: Any) -> int:
+        return os.getpid()
+
+    scores = run(imagegen_magic.score(made, "brightness", f"{module}:width", f"{module}:process", own, workers=2))
+    again = run(imagegen_magic.score(made, "brightness", f"{module}:width", fresh=True))
+    assert values(scores, "brightness") == values(again, "brightness")
+    assert values(scores, "width") == values(again, "width") == [1024] * 6
+    assert os.getpid() not in values(scores, "process process")
+    assert set(values(scores, "process loaded")) == {1}
+    assert set(values(scores, "own")) == {os.getpid()}
+
+
+def test_an_error_or_a_death_is_the_value_of_one_picture(service: Sandbox, module: str) -> None:
+    """What raises, returns NaN or ends its worker fails; all others are measured."""
+    made = make(prompts("broken"), workers=2)
+    scores = run(imagegen_magic.score(made, f"{module}:broken", workers=2))
+    failed = {made[position].id for position in (1, 2, 3)}
+    assert scores["broken"].numbers == {image.id: 1.0 for image in made if image.id not in failed}
+    reasons = " ".join(row.error for row in run(stored.scores_of(api.ledger(), sorted(failed))))
+    assert all(word in reasons for word in ("nan", "no such thing", "the worker that measured it ended"))
+
+
+def test_scores_over_a_cluster(service: Sandbox, module: str) -> None:
+    """The same over Dask, whose workers may have resources."""
+    made = make(prompts("scored there", 3))
+    with ExitStack() as stack:
+        address = local_cluster(stack, 1, resources={"GPU": 1}).scheduler_address
+        there = run(imagegen_magic.score(made, "sharpness", f"{module}:process", f"{module}:on_gpu", workers=address))
+    assert os.getpid() not in values(there, "process process") + values(there, "on_gpu")
+    assert values(there, "sharpness") == values(run(imagegen_magic.score(made, "sharpness", fresh=True)), "sharpness")
+
+
+def test_resources_that_no_worker_has_are_refused(service: Sandbox, cluster: Any, module: str) -> None:
+    """Dask would wait for such a worker for ever."""
+    made = make(prompts("without a GPU", 1))
+    with pytest.raises(UnsupportedOption, match="none of its workers has the resources GPU=1"):
+        run(imagegen_magic.score(made, f"{module}:on_gpu", workers=cluster.scheduler_address))
+
+
+def test_a_scorer_of_another_version_is_no_value(service: Sandbox, module: str) -> None:
+    """The worker compares the fingerprint with that of its own code, so that nothing stale is taken for fresh."""
+    (image,) = make(prompts("stale", 1))
+    task = remote.task_of(as_scorer(f"{module}:width", lambda name: None), [image], [{}])
+    assert (task.images[0].url, task.images[0].preview) == ("", None)
+    (found,) = remote.score_all(pickle.loads(pickle.dumps(task._replace(fingerprint="0" * 32))))
+    assert found[""].error == "the worker has another version of width"
+    (found,) = remote.score_all(task)
+    assert found[""].value == 1024

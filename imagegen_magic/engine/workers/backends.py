@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from imagegen_magic.engine.net.transport import is_own
+from imagegen_magic.engine.workers.batches import Batches
 from imagegen_magic.engine.workers.cluster import DaskBackend
 from imagegen_magic.engine.workers.pool import ProcessPoolBackend
-from imagegen_magic.engine.workers.records import FetchBackend
 from imagegen_magic.errors import UnsupportedOption
 
 
@@ -15,9 +15,9 @@ class Backends:
     """Makes each backend once, and closes them all."""
 
     def __init__(self) -> None:
-        self._known: dict[Any, FetchBackend] = {}
+        self._known: dict[Any, Batches] = {}
 
-    def of(self, workers: Any) -> FetchBackend | None:
+    def of(self, workers: Any) -> Batches | None:
         """Return the backend of the setting `workers`; None if this process fetches the pictures itself.
 
         Raises UnsupportedOption if requests go through a transport of the user's.

@@ -6,16 +6,17 @@ import asyncio
 import math
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from imagegen_magic.engine.workers.fetching import fetch_all
 from imagegen_magic.engine.workers.records import BackendLost, Fetched, FetchTask, Missed, WorkerLost
 from imagegen_magic.paths import Location
 
 BATCH = 16  # tasks of one batch
 _GATHER = 0.02  # seconds that the first task of a batch waits for others
 _DEATHS = 2  # processes that a task may end while it is alone, before it is left
-_IDLE = 30.0  # seconds without a task after which processes and connections are closed
 
 
 @dataclass(slots=True, eq=False)
@@ -31,12 +32,16 @@ class _Entry:
 class Batches(ABC):
     """A backend that runs batches; a subclass says how one is run. All of it happens on the engine's loop."""
 
+    idle_seconds = 30.0
+    """How long it keeps processes and connections without a task."""
+
     def __init__(self) -> None:
         self._waiting: deque[_Entry] = deque()
         self._suspects: deque[_Entry] = deque()  # of lost batches, each of which runs alone
         self._out: set[asyncio.Task[None]] = set()
         self._ends: set[asyncio.Task[None]] = set()  # which the loop does not keep alive
         self._alone = False
+        self._computing = 0  # other calls that are out
         self._sending: asyncio.TimerHandle | None = None
         self._resting: asyncio.TimerHandle | None = None
 
@@ -46,8 +51,11 @@ class Batches(ABC):
         """How many batches may be out at a time."""
 
     @abstractmethod
-    async def run(self, tasks: Sequence[FetchTask]) -> list[Fetched | Missed]:
-        """Return what `fetch_all` returns for a batch. Raises WorkerLost, or BackendLost if no worker can be reached."""
+    async def call(self, function: Callable[[Any], Any], argument: Any, resources: Mapping[str, float] | None = None) -> Any:
+        """Run a function of a module on a worker, and return what it returns; `resources` are those of a Dask worker.
+
+        Raises WorkerLost, or BackendLost if no worker can be reached.
+        """
 
     @abstractmethod
     async def rest(self) -> None:
@@ -57,12 +65,25 @@ class Batches(ABC):
     async def check(self, folder: Location) -> None:
         """Raise UnsupportedOption if its workers cannot save in a folder."""
 
+    @abstractmethod
+    async def check_resources(self, resources: Mapping[str, float]) -> None:
+        """Raise UnsupportedOption if none of its workers has these resources."""
+
     async def fetch(self, task: FetchTask) -> Fetched | Missed:
         """Fetch one picture. Raises nothing but CancelledError."""
         entry = _Entry(task, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
         self._wake(_GATHER)
         return await entry.outcome
+
+    async def compute(self, function: Callable[[Any], Any], argument: Any, resources: Mapping[str, float] | None = None) -> Any:
+        """Run a function of a module beside the batches. Raises as `call` does."""
+        self._computing += 1
+        try:
+            return await self.call(function, argument, resources)
+        finally:
+            self._computing -= 1
+            self._wake(0.0)
 
     async def close(self) -> None:
         """End the running batches and free everything."""
@@ -88,8 +109,8 @@ class Batches(ABC):
             task = asyncio.create_task(self._carry(batch))
             self._out.add(task)
             task.add_done_callback(self._ended)
-        if not self._out:
-            self._resting = asyncio.get_running_loop().call_later(_IDLE, self._rest_soon)
+        if not self._out and not self._computing:
+            self._resting = asyncio.get_running_loop().call_later(self.idle_seconds, self._rest_soon)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._out.discard(task)
@@ -115,7 +136,7 @@ class Batches(ABC):
         alone = batch[0].suspect
         wanted = [entry for entry in batch if not entry.outcome.done()]  # the others were cancelled
         try:
-            outcomes = await self.run([entry.task for entry in wanted]) if wanted else []
+            outcomes = await self.call(fetch_all, [entry.task for entry in wanted]) if wanted else []
         except WorkerLost as lost:
             self._suspect(wanted, str(lost))
         except BackendLost as lost:

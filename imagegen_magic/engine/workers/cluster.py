@@ -9,7 +9,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from imagegen_magic._version import __version__, install_extra
 from imagegen_magic.engine import threads
 from imagegen_magic.engine.storage import parts
 from imagegen_magic.engine.workers.batches import Batches
-from imagegen_magic.engine.workers.fetching import fetch_all, identify
-from imagegen_magic.engine.workers.records import BackendLost, Fetched, FetchTask, Missed, WorkerLost
+from imagegen_magic.engine.workers.fetching import identify
+from imagegen_magic.engine.workers.records import BackendLost, WorkerLost
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.paths import Location
 
@@ -34,6 +34,8 @@ _LOST = (concurrent.futures.CancelledError, OSError, TimeoutError)
 
 class DaskBackend(Batches):
     """The workers of a scheduler, given by its address or by a client, through a connection of this loop's own."""
+
+    idle_seconds = 0.5  # a client logs errors when its cluster is closed, and connects quickly
 
     def __init__(self, cluster: Any) -> None:
         super().__init__()
@@ -62,6 +64,17 @@ class DaskBackend(Batches):
             what = f"{len(blind)} of its {len(found)} workers do not see the folder {folder}"
             raise self._refusal(what, "choose a folder that all machines share (save_dir), or workers on this machine")
 
+    async def check_resources(self, resources: Mapping[str, float]) -> None:
+        """Raise UnsupportedOption if no worker has them: Dask would wait for one."""
+        try:
+            known = await (await self._connected()).scheduler.identity()
+        except (BackendLost, OSError) as lost:
+            raise self._refusal(str(lost) or "its scheduler does not answer", "start it, or leave workers out") from None
+        offers = [worker["resources"] for worker in known["workers"].values()]
+        if not any(all(offer.get(name, 0) >= amount for name, amount in resources.items()) for offer in offers):
+            named = ", ".join(f"{name}={amount:g}" for name, amount in resources.items())
+            raise self._refusal(f"none of its workers has the resources {named}", f"start one with --resources {named.replace(', ', ' ')}")
+
     def _refusal(self, what: str, hint: str) -> UnsupportedOption:
         return UnsupportedOption(f"The Dask cluster at {self._address} cannot be used: {what}", option="workers", value="", hint=hint)
 
@@ -84,12 +97,14 @@ class DaskBackend(Batches):
             if probe is not None:
                 await threads.writing(probe.unlink, missing_ok=True)
 
-    async def run(self, tasks: Sequence[FetchTask]) -> list[Fetched | Missed]:
-        """Run a batch as one Dask task, whose key names nothing of it."""
+    async def call(self, function: Callable[[Any], Any], argument: Any, resources: Mapping[str, float] | None = None) -> Any:
+        """Run it as one Dask task, whose key names nothing of it."""
         client = await self._connected()
         from distributed import KilledWorker
 
-        future = client.submit(fetch_all, list(tasks), key=f"imagegen-{secrets.token_hex(16)}", pure=False)
+        future = client.submit(
+            function, argument, key=f"imagegen-{secrets.token_hex(16)}", pure=False, resources=resources and dict(resources)
+        )
         try:
             return await self._result(client, future)
         except KilledWorker:
@@ -97,19 +112,18 @@ class DaskBackend(Batches):
         finally:
             future.release()
 
-    async def _result(self, client: Any, future: Any) -> list[Fetched | Missed]:
+    async def _result(self, client: Any, future: Any) -> Any:
         """Wait for a Dask task. Raises what it raises, and BackendLost if the scheduler or its last worker is gone."""
         waiting = asyncio.ensure_future(future.result())
         try:
             while not (await asyncio.wait([waiting], timeout=_PATIENCE))[0]:
                 await self._count_threads(client)
-            outcomes: list[Fetched | Missed] = waiting.result()
+            return waiting.result()
         except _LOST as error:
             await self.rest()
             raise BackendLost(f"the Dask cluster is gone ({type(error).__name__})") from None
         finally:
             waiting.cancel()
-        return outcomes
 
     async def rest(self) -> None:
         """Close the connection."""

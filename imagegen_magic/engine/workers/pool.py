@@ -12,14 +12,13 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
 from imagegen_magic.engine import credentials
 from imagegen_magic.engine.workers.batches import Batches
-from imagegen_magic.engine.workers.fetching import fetch_all
-from imagegen_magic.engine.workers.records import BackendLost, Fetched, FetchTask, Missed, WorkerLost
+from imagegen_magic.engine.workers.records import BackendLost, WorkerLost
 from imagegen_magic.paths import Location
 
 _GRACE = 2.0  # seconds that an idle process gets to end
@@ -35,6 +34,7 @@ class ProcessPoolBackend(Batches):
         self._idle: list[_Worker] = []
         self._busy: set[_Worker] = set()
         self._threads: ThreadPoolExecutor | None = None
+        self._free = asyncio.Semaphore(count)
 
     @property
     def slots(self) -> int:
@@ -44,21 +44,28 @@ class ProcessPoolBackend(Batches):
     async def check(self, folder: Location) -> None:
         """Raise nothing: they are on this machine."""
 
-    async def run(self, tasks: Sequence[FetchTask]) -> list[Fetched | Missed]:
-        """Run a batch in a process that is free, or in a new one."""
+    async def check_resources(self, resources: Mapping[str, float]) -> None:
+        """Raise nothing: they have what this machine has."""
+
+    async def call(self, function: Callable[[Any], Any], argument: Any, resources: Mapping[str, float] | None = None) -> Any:
+        """Run it in a process that is free, or in a new one."""
+        async with self._free:
+            return await self._call(function, argument)
+
+    async def _call(self, function: Callable[[Any], Any], argument: Any) -> Any:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._count, "imagegen-worker")
         loop, worker = asyncio.get_running_loop(), self._idle.pop() if self._idle else _Worker()
         self._busy.add(worker)
         try:
-            outcomes = await loop.run_in_executor(self._threads, worker.call, list(tasks))
+            found = await loop.run_in_executor(self._threads, worker.call, function, argument)
         except BaseException:
             worker.kill()
             raise
         finally:
             self._busy.discard(worker)
         self._idle.append(worker)
-        return outcomes
+        return found
 
     async def rest(self) -> None:
         """End the processes: idle ones in good order, others at once."""
@@ -72,26 +79,25 @@ class ProcessPoolBackend(Batches):
 
 
 class _Worker:
-    """A process that runs one batch at a time; it starts with its first one."""
+    """A process that runs one call at a time; it starts with its first one."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def call(self, tasks: list[FetchTask]) -> list[Fetched | Missed]:
-        """Run a batch, in a thread. Raises WorkerLost if the process ends meanwhile, BackendLost if it does not start."""
+    def call(self, function: Callable[[Any], Any], argument: Any) -> Any:
+        """Run a function, in a thread. Raises WorkerLost if the process ends meanwhile, BackendLost if it does not start."""
         process = self._process or self._start()
         try:
-            outcomes: list[Fetched | Missed] = _exchange(process, tasks)
+            return _exchange(process, (function, argument))
         except _BROKEN:
             raise WorkerLost(f"process {process.pid} ended{_reason(process)}") from None
-        return outcomes
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-c", _START.format(path=sys.path, module=__name__)]
         environment = credentials.environment_without_keys()
         try:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-            _exchange(self._process, [])
+            _exchange(self._process, (len, ()))
         except _BROKEN as error:
             raise BackendLost(f"no process for pictures can be started ({type(error).__name__})") from None
         return self._process
@@ -116,11 +122,11 @@ class _Worker:
 _BROKEN = (OSError, EOFError, ValueError, pickle.UnpicklingError)  # ValueError: a pipe that `kill` has closed
 
 
-def _exchange(process: subprocess.Popen[bytes], tasks: list[FetchTask]) -> Any:
-    """Send a batch to a process and return its answer. Raises one of `_BROKEN` if the process ends."""
+def _exchange(process: subprocess.Popen[bytes], call: tuple[Callable[[Any], Any], Any]) -> Any:
+    """Send a function of a module and its argument to a process, and return its answer. Raises one of `_BROKEN` if the process ends."""
     assert process.stdin is not None
     assert process.stdout is not None
-    pickle.dump(tasks, process.stdin)
+    pickle.dump(call, process.stdin)
     process.stdin.flush()
     return pickle.load(process.stdout)
 
@@ -140,10 +146,11 @@ def _close(pipe: IO[bytes] | None) -> None:
 
 
 def serve() -> None:
-    """Run the batches that come on standard input, until it ends; what a library prints goes to standard error."""
+    """Run the calls that come on standard input, until it ends; what a library prints goes to standard error."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
-            pickle.dump(fetch_all(pickle.load(sys.stdin.buffer)), answers)
+            function, argument = pickle.load(sys.stdin.buffer)
+            pickle.dump(function(argument), answers)
             answers.flush()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pkgutil import resolve_name
 from typing import Any, Literal
 
 from imagegen_magic.errors import UnsupportedOption
-from imagegen_magic.records import Record
+from imagegen_magic.records import FrozenDict, Record, frozen
 from imagegen_magic.result import Cost
 from imagegen_magic.studies.scores import fingerprint
 
@@ -41,7 +42,8 @@ class Scorer(Record):
     `better` is the direction that is better, empty if there is none; `range` is (lowest, highest) of its values. `version` replaces the
     fingerprint of the code; `packages` are distributions whose versions matter. `batch` is the number of images of one call, 0 for one
     image that is not in a list. `price` is the estimate for one image, None if it is free; `at_once` the number of calls in parallel. With
-    `of="combination"` it measures all repeats of a combination together.
+    `of="combination"` it measures all repeats of a combination together. `resources` are those that it takes of a Dask worker, such as
+    `{"GPU": 1}`. `builtin` is the name by which a built-in one is made.
     """
 
     function: Callable[..., Any]
@@ -56,6 +58,11 @@ class Scorer(Record):
     of: Unit = "picture"
     kind: Kind = "code"
     inputs: tuple[str, ...] = ()
+    builtin: str = ""
+    resources: Mapping[str, float] = FrozenDict()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resources", frozen(self.resources))
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         """Call the function, as if it were not decorated."""
@@ -89,6 +96,7 @@ def scorer(
     at_once: int = 1,
     of: Unit = "picture",
     kind: Kind = "code",
+    resources: Mapping[str, float] | None = None,
 ) -> Any:
     """Make a scorer of a function; a plain function is a scorer too, this only adds facts. See `Scorer` for them.
 
@@ -104,7 +112,7 @@ def scorer(
         "packages": tuple(packages),
         "batch": batch,
     }
-    facts |= {"price": price, "at_once": at_once, "of": of, "kind": kind}
+    facts |= {"price": price, "at_once": at_once, "of": of, "kind": kind, "resources": resources or {}}
     return (lambda decorated: make(decorated, **facts)) if function is None else make(function, **facts)
 
 
@@ -157,7 +165,7 @@ def _check(made: Scorer) -> None:
 
 
 def as_scorer(value: object, builtin: Callable[[str], Scorer | None]) -> Scorer:
-    """Return a scorer for a scorer, a function, or the name of a built-in one, which `builtin` returns.
+    """Return a scorer for a scorer, a function, `package:function`, or the name of a built-in one, which `builtin` returns.
 
     Raises UnsupportedOption for anything else.
     """
@@ -165,13 +173,27 @@ def as_scorer(value: object, builtin: Callable[[str], Scorer | None]) -> Scorer:
         return value
     if isinstance(value, str):
         if found := builtin(value):
-            return found
-        hint = "give the name of a built-in scorer, or a function"
+            return replace(found, builtin=value)
+        if named := importable(value):
+            return as_scorer(named, builtin)
+        hint = "give the name of a built-in scorer, package:function, or a function"
         raise UnsupportedOption(f"There is no scorer {value}", option="scorer", value=value, hint=hint)
     if callable(value):
         return make(value)
     what = f"A value of type {type(value).__name__} is no scorer"
     raise UnsupportedOption(what, option="scorer", value=value, hint="give a function, or the name of a built-in scorer")
+
+
+def importable(name: str) -> Callable[..., Any] | Scorer | None:
+    """Return the function or scorer `package:function`; None for another kind of name. Raises UnsupportedOption if it is not there."""
+    if name.count(":") != 1 or not all(part.isidentifier() for part in name.replace(":", ".").split(".")):
+        return None
+    try:
+        found: Any = resolve_name(name)
+    except (ImportError, AttributeError) as error:
+        hint = "install the package, or put its module on the path; workers have to find it too"
+        raise UnsupportedOption(f"The scorer {name} cannot be imported ({error})", option="scorer", value=name, hint=hint) from None
+    return found if callable(found) else None
 
 
 def similar(name: str, known: Sequence[str]) -> list[str]:

@@ -11,17 +11,19 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from imagegen_magic.engine import api
+from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger import scores as stored
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.ledger.scores import CombinationScoreRow, ScoreRow, StoredScorer
 from imagegen_magic.engine.ledger.sweeps import combinations_of
 from imagegen_magic.engine.settings import Settings, load
+from imagegen_magic.engine.workers.batches import Batches
+from imagegen_magic.engine.workers.records import BackendLost, WorkerLost
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.humanize import pluralize
 from imagegen_magic.records import Record
 from imagegen_magic.result import Cost, GeneratedImage, pictures_in, total
-from imagegen_magic.studies.scores import inputs, outcomes
+from imagegen_magic.studies.scores import inputs, outcomes, remote
 from imagegen_magic.studies.scores.builtin import builtin
 from imagegen_magic.studies.scores.outcomes import Outcome
 from imagegen_magic.studies.scores.scorer import Scorer, as_scorer
@@ -91,17 +93,19 @@ async def score(
     retry: bool = False,
     settings: Settings | None = None,
     on_progress: Callable[[str, int, int], None] | None = None,
+    workers: Any = None,
 ) -> Scores:
     """Measure images with scorers and return all their scores, on any running event loop.
 
-    A scorer is a function, see `scorer`, or the name of a built-in one. What is in the ledger is not measured again: `fresh` measures
-    all, `retry` also what failed before. A failure is recorded for its image and ends nothing, unless the first five images fail for the
-    same reason. `on_progress` gets the scorer's name, the number of images done, and of all. A cancelled run keeps what is done.
+    A scorer is a function, see `scorer`, `package:function`, or the name of a built-in one. What is in the ledger is not measured again:
+    `fresh` measures all, `retry` also what failed before. A failure is recorded for its image and ends nothing, unless the first five
+    images fail for the same reason. `on_progress` gets the scorer's name, the number of images done, and of all. A cancelled run keeps
+    what is done. `workers` run free scorers that they can import, as for `generate_all`; paid ones and functions of a cell run here.
 
     Raises UnsupportedOption before anything runs for what is no scorer, and if a scorer fails everywhere; BudgetExceeded before a paid
     scorer is called.
     """
-    settings = settings or load()
+    settings = (settings or load()).replace("this call", workers=workers)
     sweep = int(getattr(study, "study", 0) or 0)
     planned = await plan(study, *scorers, sweep=sweep, fresh=fresh, retry=retry, settings=settings)
     return await perform(planned, settings, on_progress)
@@ -190,7 +194,11 @@ async def perform(planned: ScoringPlan, settings: Settings, on_progress: Callabl
         if run.scorer.price is not None and run.todo:
             check = stored.check_scoring_budget(ledger, run.scorer.price, sum(map(len, run.todo)), unknown_price)
             await ledger.run(check, writes=False)
-    jobs = [_Scoring(run, planned, ledger, settings, on_progress) for run in planned.runs]
+    distant = [run for run in planned.runs if run.todo and remote.address_of(run.scorer)]
+    images = [planned.images[number] for run in distant for group in run.todo for number in group]
+    scorers = [run.scorer for run in distant]
+    workers = await loop.await_on_engine(remote.workers_of(settings, images, scorers)) if distant else None
+    jobs = [_Scoring(run, planned, ledger, settings, on_progress, workers) for run in planned.runs]
     tasks = [asyncio.ensure_future(job.run()) for job in jobs]
     try:
         await asyncio.gather(*tasks)
@@ -211,7 +219,9 @@ class _Scoring:
         ledger: Ledger,
         settings: Settings,
         on_progress: Callable[[str, int, int], None] | None,
+        workers: Batches | None,
     ) -> None:
+        self._workers = workers if remote.address_of(run.scorer) else None
         self._run, self._scorer, self._planned, self._ledger, self._settings = run, run.scorer, planned, ledger, settings
         self._on_progress = on_progress
         self._done = 0
@@ -221,13 +231,14 @@ class _Scoring:
         """Measure everything."""
         self._report(0)
         chunks = iter(list(_batched(self._run.todo, self._chunk_size)))
-        workers = [asyncio.ensure_future(self._work(chunks)) for _ in range(min(self._scorer.at_once, max(1, len(self._run.todo))))]
+        at_once = self._scorer.at_once if self._workers is None else self._workers.slots
+        calls = [asyncio.ensure_future(self._work(chunks)) for _ in range(min(at_once, max(1, len(self._run.todo))))]
         try:
-            await asyncio.gather(*workers)
+            await asyncio.gather(*calls)
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
 
     @property
     def _chunk_size(self) -> int:
@@ -259,7 +270,7 @@ class _Scoring:
             return await self._measure_paid(numbers, self._scorer.price)
         rows: list[ScoreRow] = []
         try:
-            for group in [list(numbers)] if self._scorer.batch else [[number] for number in numbers]:
+            for group in [list(numbers)] if self._scorer.batch or self._workers else [[number] for number in numbers]:
                 rows += await self._rows(group)
         finally:  # also what was measured before a cancellation
             if rows:
@@ -297,8 +308,10 @@ class _Scoring:
         images = [self._planned.images[number] for number in numbers]
         try:
             arguments = [await self._inputs_of(image) for image in images]
+            if self._workers is not None:
+                return await self._measured_by(self._workers, images, arguments)
             if not self._scorer.batch:
-                return [outcomes.read(await self._returned(images[0], **arguments[0]))]
+                return [outcomes.read(await self._returned(image, **each)) for image, each in zip(images, arguments, strict=True)]
             keywords = {name: [each[name] for each in arguments] for name in self._scorer.inputs}
             returned = list(await self._returned(images, **keywords))
         except Exception as error:  # a scorer is anybody's code
@@ -307,6 +320,24 @@ class _Scoring:
             what = f"it returned a list of {len(returned)} values for {pluralize(len(numbers), 'picture')}"
             return [{"": outcomes.failed(what)} for _ in numbers]
         return [outcomes.read(each) for each in returned]
+
+    async def _measured_by(
+        self, workers: Batches, images: Sequence[GeneratedImage], arguments: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Outcome]]:
+        """Return the outcomes that a worker finds; an image that ends its worker fails, and without workers this process measures."""
+        task = remote.task_of(self._scorer, images, arguments)
+        try:
+            found = await loop.await_on_engine(workers.compute(remote.score_all, task, self._scorer.resources))
+        except WorkerLost as lost:
+            if len(images) == 1:
+                return [{"": outcomes.failed(f"the worker that measured it ended ({lost})")}]
+            alone = [await self._measured_by(workers, [image], [each]) for image, each in zip(images, arguments, strict=True)]
+            return [outcome for (outcome,) in alone]
+        except BackendLost:
+            self._workers = None
+            return await self._call([image.id for image in images])
+        measured: list[dict[str, Outcome]] = found
+        return measured
 
     async def _inputs_of(self, image: GeneratedImage) -> dict[str, Any]:
         return await inputs.values_of(self._scorer.inputs, image, self._planned.combinations, self._ledger, self._settings.home)
