@@ -40,8 +40,15 @@ def save_dir(value: Any) -> str:
 
     path = folder(value.address if isinstance(value, StorePath) else value)
     if is_address(path) and not is_plain_address(path):
-        raise ValueError("an address without user, password and query, as s3://bucket/prefix; the store's own library finds credentials")
+        raise ValueError("an address without user, password and query (s3://bucket/prefix: the store's own library finds credentials)")
     return path
+
+
+def without_credentials(value: Any) -> Any:
+    """Return an address without what may be a user, a password or a signature, for a message; any other value as it is."""
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    return re.sub(r"://[^/\s]*@", "://…@", re.sub(r"[?#].*", "?…", value))
 
 
 def flag(value: Any) -> bool:

@@ -7,7 +7,6 @@ import difflib
 import functools
 import json
 import os
-import re
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ from imagegen_magic.deprecated import renamed_fields
 from imagegen_magic.engine.storage.disk_errors import as_save_error
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.options import SETTINGS, settings_for
-from imagegen_magic.paths import Location, StorePath, is_address, located, path_of, text_of
+from imagegen_magic.paths import Location, StorePath, located, path_of, text_of
+from imagegen_magic.readers import without_credentials
 from imagegen_magic.records import Record, hash_of_fields
 
 REQUEST_OPTIONS = settings_for("request")
@@ -139,14 +139,9 @@ def _read(name: str, value: Any, place: str) -> Any:
     try:
         return SETTINGS[name].read(value)
     except ValueError as error:
-        value = _without_credentials(value)
+        value = without_credentials(value)
         what = f"{name} = {_shown(value)} in {place} cannot be used"
         raise UnsupportedOption(what, option=name, value=value, hint=f"the setting {name} takes {error}") from None
-
-
-def _without_credentials(value: Any) -> Any:
-    """Return the address of a folder without what may be a user, a password or a signature, any other value as it is."""
-    return re.sub(r"://[^/\s]*@", "://…@", re.sub(r"\?.*", "?…", value)) if isinstance(value, str) and is_address(value) else value
 
 
 def _shown(value: Any) -> str:

@@ -299,10 +299,15 @@ def _words(error: Exception) -> str:
 def _filesystem(root: str) -> Any:
     """Return the file system of a bucket, without a cache of listings, which another process would make old.
 
-    Raises ImportError, or what its backend raises.
+    Raises ImportError, OSError for an unknown scheme, or what its backend raises.
     """
     import fsspec  # type: ignore[import-untyped,import-not-found,unused-ignore]  # optional
 
+    scheme = root.partition("://")[0]
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ValueError:  # it is in no list of backends
+        raise _Explained(errno.EPROTONOSUPPORT, f"fsspec knows no {scheme}://, as it knows s3://, gs:// and abfs://") from None
     return fsspec.core.url_to_fs(root, use_listings_cache=False)[0]
 
 

@@ -16,6 +16,7 @@ from imagegen_magic.notebook.arguments import dashes
 from imagegen_magic.notebook.arguments.other_tools import replacement
 from imagegen_magic.notebook.subcommands import Command
 from imagegen_magic.options import OPTIONS, Option, option_for
+from imagegen_magic.readers import without_credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +170,7 @@ class _Reader:
         try:
             value = option.read(text)
         except ValueError as error:
-            raise UsageError(f"{option.long} takes {error}, not {text!r}.") from None
+            raise UsageError(f"{option.long} takes {error}, not {without_credentials(text)!r}.") from None
         if option.name == "extra":
             fields = self.given.setdefault("extra", {})
             if value[0] in fields:

@@ -34,7 +34,7 @@ def _trait(option: Option) -> Any:
             option.read(value)
         except ValueError as error:
             if getattr(magics, "loaded", False):
-                raise TraitError(f"{option.name} takes {error}, not {value!r}") from None
+                raise TraitError(f"{option.name} takes {error}, not {readers.without_credentials(value)!r}") from None
         return value
 
     made = type(kind.__name__, (kind,), {"validate": validate})
