@@ -26,8 +26,8 @@ from servers import Sandbox
 import imagegen_magic
 from imagegen_magic import Generation, ImageRequest, generate_all, run, sweep
 from imagegen_magic.engine import api
-from imagegen_magic.engine.net import transport
 from imagegen_magic.engine.ledger import scores as stored
+from imagegen_magic.engine.net import transport
 from imagegen_magic.engine.workers import cluster as backend
 from imagegen_magic.errors import UnsupportedOption
 from imagegen_magic.studies.scores import remote
