@@ -232,6 +232,24 @@ def test_an_error_of_a_later_lot_sends_nothing_further(gateway, monkeypatch):
     assert Counter(result.words) == {"": 2 * LOT, "not made": TASKS - 2 * LOT}
 
 
+def test_the_error_that_ended_a_job_follows_those_of_its_tasks(gateway, monkeypatch):
+    """The tasks in the window fail after the error of the next lot, which stays the last one."""
+    ready, calls = folders.make_ready, []
+
+    def full_at_the_second_lot(*given, **named):
+        calls.append(given)
+        if len(calls) > 1:
+            raise SaveError("The disk is full", charge="no")
+        return ready(*given, **named)
+
+    monkeypatch.setattr(folders, "make_ready", full_at_the_second_lot)
+    for number in range(LOT - LIVE + 1, LOT):
+        gateway.arm("failed", times=None, match=f"fails late no {number}")
+    result = sweep_of("fails late").wait()
+    assert (len(result), len(result.errors)) == (LOT - LIVE + 1, LIVE)
+    assert "The disk is full" in result.errors[-1].what
+
+
 def test_a_refused_key_ends_the_job_at_its_first_lot(gateway):
     """A handful of refusals, one lot of rows, and an error that says how many tasks were not sent."""
     gateway.arm("unauthorized", times=None, match="bad key")

@@ -371,6 +371,7 @@ class Job(ProcessBound):
         running: dict[asyncio.Task[None], TaskRunner] = {}
         defects: list[tuple[TaskRunner, BaseException]] = []
         free = asyncio.Semaphore(self.window)
+        unsent: ImageGenError | None = None
 
         def end(task: asyncio.Task[None]) -> None:
             runner = running.pop(task)
@@ -383,7 +384,7 @@ class Job(ProcessBound):
                 self._retire(runner)
 
         try:
-            await self._start_all(running, free, end)
+            unsent = await self._start_all(running, free, end)
             while running:
                 await asyncio.wait(list(running))
         except asyncio.CancelledError:
@@ -392,13 +393,17 @@ class Job(ProcessBound):
             if running:
                 await asyncio.wait(list(running), timeout=_CLEANUP)
             raise
+        finally:
+            if unsent is not None:
+                self._keep_error(unsent)
         for runner, defect in defects:
             await self._fail(runner, _defect_error(defect, runner))
             self._retire(runner)
 
     async def _start_all(
         self, running: dict[asyncio.Task[None], TaskRunner], free: asyncio.Semaphore, end: Callable[[asyncio.Task[None]], None]
-    ) -> None:
+    ) -> ImageGenError | None:
+        """Start the tasks as others end. Returns the error that prevented further ones; the job keeps it after those of its tasks."""
         try:
             while await free.acquire() and (runner := await self._prepared.next()) is not None:
                 self._live[runner.task.row] = runner
@@ -407,7 +412,8 @@ class Job(ProcessBound):
                 task.add_done_callback(end)
         except ImageGenError as error:  # what runs goes on; nothing further is sent
             await self._release_claims(str(error), keep=self._live)
-            self._keep_error(_with_unsent(error, self._prepared.waiting))
+            return _with_unsent(error, self._prepared.waiting)
+        return None
 
     def _retire(self, runner: TaskRunner) -> None:
         self._ended.add(runner)
