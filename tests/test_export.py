@@ -548,6 +548,22 @@ def test_a_ballot_works_offline_and_survives_a_reload(shell, browser):
     context.close()
 
 
+@pytest.mark.parametrize("missing", ["localStorage", "history"])
+def test_a_ballot_without_storage_survives_a_reload_too(shell, browser, missing):
+    """A private window has no storage, and a browser may refuse an entry of the history: either of them is enough."""
+    shell.run("%imagegen --sandbox --size 1:1 -n 3 -o owls an owl")
+    shell.run("%imagegen ballot owls ballot.html --raters 1")
+    page = browser.new_page()
+    page.add_init_script(f"Object.defineProperty(window, '{missing}', {{get: () => {{ throw new Error('refused') }}}})")
+    page.goto(Path("ballot.html").resolve().as_uri())
+    for key, pair in (("ArrowLeft", 2), ("ArrowDown", 3), ("u", 2)):
+        page.keyboard.press(key)
+        assert page.inner_text("#progress") == f"Pair {pair} of 4"
+    page.reload()
+    assert page.inner_text("#progress") == "Pair 2 of 4"
+    page.close()
+
+
 @pytest.fixture
 def shell():
     """A shell with the extension loaded."""

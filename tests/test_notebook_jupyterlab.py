@@ -249,6 +249,12 @@ def test_two_prices_are_no_formula(lab):
         assert "$24 per million output tokens" in area.locator("table").inner_text()
 
 
+CONNECTED = """async path => {
+    const sessions = await (await fetch('/api/sessions')).json();
+    return sessions.some(session => session.path === path && session.kernel.connections && session.kernel.execution_state === 'idle');
+}"""
+
+
 def test_notebook_7(lab, browser):
     """The same server's Notebook 7: all cells run, the picture and the panel show, and the panel makes a picture."""
     cells = [f"{LOAD}\nfrom imagegen_magic import Panel", "%%imagegen --sandbox\nA fox", "Panel(sandbox=True, prompt='A hen')"]
@@ -259,6 +265,7 @@ def test_notebook_7(lab, browser):
     page_errors = []
     page.on("pageerror", lambda error: page_errors.append(error.stack or str(error)))
     page.goto(f"{lab.lab.url}/notebooks/{lab.folder.name}/seven.ipynb")
+    page.wait_for_function(CONNECTED, arg=f"{lab.folder.name}/seven.ipynb", polling=100)  # the page says "idle" before it has a kernel
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()

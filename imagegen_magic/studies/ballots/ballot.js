@@ -4,20 +4,33 @@ const ballot = JSON.parse(document.getElementById("ballot").textContent);
 const KEYS = { ArrowLeft: "left", ArrowRight: "right", ArrowDown: "tie", "=": "tie", u: "undo", U: "undo", Backspace: "undo" };
 const at = (id) => document.getElementById(id);
 const store = `imagegen-ballot-${ballot.ballot}`;
-let state = { rater: "", votes: [] };
+let state = { rater: "", votes: [], changes: 0 };
 let shown = 0;
 
+// The votes are in the browser's storage and in the tab's history. Private windows have no storage, and a page that is reloaded
+// at once may read it before it is written.
+const PLACES = [
+  { read: () => localStorage.getItem(store), write: (text) => localStorage.setItem(store, text) },
+  { read: () => history.state?.[store] ?? null, write: (text) => history.replaceState({ [store]: text }, "") },
+];
+
 function load() {
-  try {
-    const kept = JSON.parse(localStorage.getItem(store));
-    if (kept && Array.isArray(kept.votes) && typeof kept.rater === "string") state = kept;
-  } catch { /* private windows have no storage */ }
+  for (const place of PLACES) {
+    try {
+      const kept = JSON.parse(place.read());
+      const newer = (kept?.changes ?? 0) >= state.changes;
+      if (newer && kept && Array.isArray(kept.votes) && typeof kept.rater === "string") state = { changes: 0, ...kept };
+    } catch { /* there is none, or it has something else */ }
+  }
 }
 
 function keep() {
-  try {
-    localStorage.setItem(store, JSON.stringify(state));
-  } catch { /* the votes are in this page until it is closed */ }
+  state.changes += 1;
+  for (const place of PLACES) {
+    try {
+      place.write(JSON.stringify(state));
+    } catch { /* then the votes are in the other, or in this page until it is closed */ }
+  }
 }
 
 function result() {
