@@ -14,7 +14,10 @@ ADDRESS = "disk://bucket/foxes"
 
 
 class Disk(LocalFileSystem):
-    """Objects as files below the folder in `$DISK_STORE`, created exclusively; every call is noted in `calls`."""
+    """Objects as files below the folder in `$DISK_STORE`, created exclusively; every call is noted in `calls`.
+
+    While the folder has a file `down`, it takes nothing with `lost` in its name.
+    """
 
     protocol = "disk"
     calls: ClassVar[list[str]] = []
@@ -28,6 +31,8 @@ class Disk(LocalFileSystem):
         """Create or replace an object in one step."""
         self.calls.append(f"put {os.path.basename(path)}")
         target = Path(self._strip_protocol(path))
+        if "lost" in target.name and Path(os.environ["DISK_STORE"], "down").exists():
+            raise TimeoutError("no answer")
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
         part.write_bytes(value)

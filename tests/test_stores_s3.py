@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,9 +16,10 @@ from urllib.request import Request, urlopen
 import pytest
 from filehost import PNG, file_host
 from ledgers import a_png
+from pool_processes import pool_processes
 from test_stores import dying
 
-from imagegen_magic import generate, run, score, scorer, sweep
+from imagegen_magic import generate, generate_all, run, score, scorer, sweep
 from imagegen_magic.engine import api, deletion, loop
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.settings import load
@@ -276,3 +278,49 @@ def test_bytes_of_the_same_name_and_size_are_distinguished_by_their_checksum(s3)
     open_store(ADDRESS).save(a_png(size=(8, 8)), "fox", 1, ".png", {})
     other = a_png(size=(8, 8))[:-1] + b"?"
     assert open_store(ADDRESS).save(other, "fox", 1, ".png", {}).path.name == "fox-1-2.png"
+
+
+PICTURES = 200
+KEY = "evo-canary-0123456789abcdef"
+
+
+def dask_workers():
+    """Start a cluster of two processes; returns it, and what tells their numbers."""
+    import distributed
+
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+    return cluster, lambda: [nanny.pid for nanny in cluster.workers.values() if nanny.pid]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["pool", "cluster"])
+def test_workers_save_into_the_store(kind, s3, gateway, monkeypatch, request):
+    """Three times one of them is killed: each picture is one object with one sidecar, none is paid twice, and no object has the key."""
+    gateway.be_every_gateway(monkeypatch, key=KEY)
+    workers, processes = 2, pool_processes
+    if kind == "cluster":
+        workers, processes = dask_workers()
+        request.addfinalizer(workers.close)
+    prompts = [f"a fox over {kind}, {number}" for number in range(PICTURES)]
+    address = workers if kind == "pool" else workers.scheduler_address
+    found = []
+    options = {"provider": "evolink", "size": "1:1", "quality": "low", "save_dir": ADDRESS, "workers": address}
+    thread = threading.Thread(target=lambda: found.append(run(generate_all(prompts, **options))))
+    thread.start()
+    for share in (0.2, 0.45, 0.7):
+        while thread.is_alive() and sum(each.startswith("PUT") and each.endswith(".png") for each in s3.requests) < share * PICTURES:
+            time.sleep(0.01)
+        assert thread.is_alive()
+        os.kill(processes()[0], signal.SIGKILL)
+    thread.join()
+    (made,) = found
+    assert made.errors == ()
+    kept = objects()
+    sidecars = {image.file.with_suffix(".json").name: image for image in made}
+    assert kept.keys() == {image.file.name for image in made} | sidecars.keys()
+    assert len(kept) == 2 * PICTURES
+    for name, image in sidecars.items():
+        assert json.loads(kept[name])["sha256"] == hashlib.sha256(kept[image.file.name]).hexdigest()
+    assert [row.sha256 for row in _rows(made)] == [hashlib.sha256(kept[image.file.name]).hexdigest() for image in made]
+    assert sorted(entry["prompt"] for entry in gateway.accepted() if f"over {kind}," in entry["prompt"]) == sorted(prompts)
+    assert not [name for name, data in kept.items() if KEY.encode() in data]

@@ -21,6 +21,8 @@ from typing import Any
 import dask
 import distributed
 import pytest
+import store_disks
+from pool_processes import pool_processes
 from servers import Sandbox
 
 import imagegen_magic
@@ -195,6 +197,37 @@ def test_a_script_without_a_guard_sends_its_requests_once(service: Sandbox, tmp_
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "2 ()"), done.stderr
     assert accepted(service, "a script") == 2
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of objects on this machine's disk, which other processes know too; returns its folder."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    known = tmp_path / "known"
+    known.mkdir()
+    (known / "sitecustomize.py").write_text("import store_disks\nstore_disks.register()\n")
+    paths = [known, Path(__file__).parent, Path(imagegen_magic.__file__).parent.parent]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, paths)))
+    monkeypatch.setenv("DISK_STORE", str(folder))
+    store_disks.register()
+    return folder
+
+
+def test_what_a_store_did_not_take_is_resumed(service: Sandbox, disk: Path) -> None:
+    """It fails for two of the pictures while processes save them: the others are kept, the two are collected later, and paid once."""
+    (disk / "down").touch()
+    made = make([*prompts("kept", 4), *prompts("lost", 2)], workers=2, save_dir=store_disks.ADDRESS)
+    assert sorted(image.request.prompt for image in made) == [f"kept {number}" for number in range(4)]
+    assert [error.charge for error in made.errors] == ["yes", "yes"]
+    (disk / "down").unlink()
+    collected = api.resume(workers=2).wait()
+    assert sorted(image.request.prompt for image in collected) == ["lost 0", "lost 1"]
+    assert (accepted(service, "kept"), accepted(service, "lost")) == (4, 2)
+    for image in [*made, *collected]:
+        sidecar = json.loads(image.file.with_suffix(".json").read_bytes())
+        assert sidecar["sha256"] == hashlib.sha256(image.data).hexdigest()
+    assert len(list((disk / "bucket/foxes").glob("*.png"))) == 6
 
 
 def test_a_transport_of_the_user_is_not_passed_by(service: Sandbox) -> None:
@@ -428,28 +461,18 @@ def test_a_thousand_with_faults_and_kills(service: Sandbox, tmp_path: Path) -> N
     for fault in faults:
         service.arm(fault, 8, match="thousand")
     found: list[Generation] = []
-    asked = prompts("thousand", THOUSAND)
+    asked = prompts("thousand", 1_000)
     thread = threading.Thread(target=lambda: found.append(make(asked, workers=2, save_dir=tmp_path / "pictures")))
     thread.start()
     for share in (0.2, 0.45, 0.7):
-        _until(lambda share=share: len(list((tmp_path / "pictures").glob("*.png"))) >= share * THOUSAND, 600)
-        for child in _children():
+        _until(lambda share=share: len(list((tmp_path / "pictures").glob("*.png"))) >= share * 1_000, 600)
+        for child in pool_processes():
             os.kill(child, signal.SIGKILL)
     thread.join(600)
     assert not thread.is_alive()
     assert found[0].errors == ()
-    check_saved(found[0], THOUSAND)
-    assert accepted(service, "thousand") == THOUSAND
-
-
-THOUSAND = int(os.environ.get("PICTURES", "1000"))  # set it for another number
-
-
-def _children() -> list[int]:
-    """Return the processes of the pool."""
-    children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-    found = [int(word) for file in children for word in file.read_text().split()]
-    return [each for each in found if b"import serve" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    check_saved(found[0], 1_000)
+    assert accepted(service, "thousand") == 1_000
 
 
 # --- scores
