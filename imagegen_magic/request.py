@@ -164,7 +164,7 @@ def with_parameters(given: Mapping[str, Any], before: Mapping[str, Any] | None =
 def _by_name(given: Any, option: str) -> FrozenDict[str, Any]:
     """Return further fields by their names. Raises UnsupportedOption for a value without names."""
     try:
-        return FrozenDict(given)
+        return given if type(given) is FrozenDict else FrozenDict(given)
     except (TypeError, ValueError):
         step = f'give them by name, as in {option}={{"seed": 7}}'
         raise UnsupportedOption(f"Further fields cannot be read from {given!r:.60}", option=option, value=given, hint=step) from None

@@ -406,7 +406,7 @@ class Unequal:
     """apimart's dialect, whose answers say nothing of the cost: five pictures are a task of four and one of one."""
 
     def __init__(self):
-        self.made, self.origin, self.expired, self.looks = {}, "", set(), 0
+        self.made, self.origin, self.expired, self.looks, self.instead = {}, "", set(), 0, {}
 
     def __call__(self, seen):
         """Answer a request."""
@@ -417,6 +417,8 @@ class Unequal:
         if seen.path.endswith(".png"):
             return (403, {}, b"") if seen.path in self.expired else (200, {}, a_png(size=(1024, 1024)))
         self.looks += 1
+        if self.looks in self.instead:
+            return self.instead[self.looks]
         many = seen.method == "POST"
         tasks = json.loads(seen.body)["task_ids"] if many else [seen.path.split("/")[-1].split("?")[0]]
         answers = [self._done(task) for task in tasks]
@@ -497,3 +499,15 @@ def test_an_expired_address_is_requested_again_after_the_minimum_interval(unequa
     assert image.data
     assert unequal.looks == 2
     assert began < polled[0]  # tests/test_polling.py shows that it waits for the interval after that
+
+
+PAGE = {"content-type": "text/html"}, b"<!doctype html><title>One more step</title>"
+
+
+@pytest.mark.parametrize("instead", [(200, *PAGE), (502, *PAGE), (429, {"retry-after": "0"}, b"")], ids=["page", "502", "429"])
+def test_an_outage_while_a_new_address_is_requested_is_waited_for(unequal, instead):
+    """The answer to that poll is a page, or says that it is too busy: it is asked again, and the picture comes with the same request."""
+    unequal.expired = {"/t1-0-1.png"}
+    unequal.instead = {2: instead}
+    made = run(generate("fox", provider="apimart", size="1:1"))
+    assert (len(made), made.errors, unequal.looks, len(unequal.made)) == (1, (), 3, 1)

@@ -24,7 +24,7 @@ from imagegen_magic.engine.ledger import budget
 from imagegen_magic.engine.settings import load
 
 kind, tasks = sys.argv[1], int(sys.argv[2])
-axis = {"number": [f"no {number}" for number in range(tasks)]}
+axis = {"number": [f"no {number}." for number in range(tasks)]}
 options = {"provider": "apimart", "size": "1:1", "resolution": "1k", "quality": "low"}
 
 def peak():
@@ -87,11 +87,11 @@ def accepted(server, word):
 
 def once_each(word, tasks):
     """Return what `accepted` is if each was accepted once."""
-    return Counter(f"{word} no {number}" for number in range(tasks))
+    return Counter(f"{word} no {number}." for number in range(tasks))
 
 
 def test_the_memory_of_ten_thousand(service, monkeypatch, tmp_path):
-    """Ten times as many pictures take at most half as much memory again, and at most 300 MB."""
+    """Ten times as many pictures, of which up to 2,000 are live, take less than twice the memory, and at most 300 MB."""
     peaks = {}
     for tasks in (1_000, 10_000):
         monkeypatch.setenv("IMAGEGEN_HOME", str(tmp_path / f"home of {tasks}"))
@@ -100,7 +100,7 @@ def test_the_memory_of_ten_thousand(service, monkeypatch, tmp_path):
         assert accepted(service, f"memory of {tasks}") == once_each(f"memory of {tasks}", tasks)
         peaks[tasks] = float(peak)
     print(peaks)
-    assert peaks[10_000] <= min(1.5 * peaks[1_000], 300)
+    assert peaks[10_000] <= min(2 * peaks[1_000], 300)
 
 
 def test_a_hundred_thousand_are_planned_and_budgeted(service):
@@ -113,35 +113,42 @@ def test_a_hundred_thousand_are_planned_and_budgeted(service):
 
 
 LOST = {"drop-after-accept": 5, "500-after-accept": 3, "hang-after-accept": 1}  # accepted, and the client cannot know
+DOUBTFUL = {"drop-before-accept": 6}  # not accepted, and the client cannot know
 REFUSED = {"moderation": 4}  # answered with a refusal, and not accepted
 FAILED = {"failed": 3, "failed-by-moderation": 3}  # accepted, and no picture
-HEALED = {  # answered with an error that another attempt heals
-    "rate-limited": 6, "unavailable": 6, "drop-before-accept": 6, "look-500": 6, "look-garbage": 6, "expired": 8, "expired-403": 8,
+HEALED = {  # another attempt heals it
+    "rate-limited": 6, "unavailable": 6, "look-500": 6, "look-garbage": 6, "expired": 8, "expired-403": 8,
     "download-500": 8, "dropped-download": 8, "truncated": 8, "non-image": 8, "corrupt": 8, "redirect": 8,
 }  # fmt: skip
+APART = 83  # tasks between two with a fault
+
+
+def arm(server, word):
+    """Arm each fault for a task of its own."""
+    kinds = [kind for group in (LOST, DOUBTFUL, REFUSED, FAILED, HEALED) for kind, times in group.items() for _ in range(times)]
+    for position, kind in enumerate(kinds):
+        server.arm(kind, 1, match=f"{word} no {APART * position}.")
 
 
 def test_ten_thousand_with_faults_and_kills(service):
     """Downloads, polls and submissions fail, and processes die: each state has as many tasks as faults were armed; none is paid twice."""
-    word, tasks = "ten thousand", 10_000
-    for kind, times in {**LOST, **REFUSED, **FAILED, **HEALED}.items():
-        service.arm(kind, times, match=word)
-    process, kills = client(WORK, word, tasks), 0
+    word, tasks, kills = "ten thousand", 10_000, 0
+    arm(service, word)
+    process = client(WORK, word, tasks)
     for share in (0.2, 0.45, 0.7):
         until(lambda share=share: process.poll() is not None or _saved() >= share * tasks)
         assert process.poll() is None
         for child in pool_processes(process.pid)[: 1 + kills % 2]:
             os.kill(child, signal.SIGKILL)
             kills += 1
-    out = printed(process)
-    print(out, kills)
-    states = Counter(task.state for task in run(api.ledger().tasks()))
-    lost, refused, failed = sum(LOST.values()), sum(REFUSED.values()), sum(FAILED.values())
+    made, errors, peak = printed(process)
+    print(kills, "processes killed;", peak, "MB")
+    lost, doubtful, refused, failed = (sum(group.values()) for group in (LOST, DOUBTFUL, REFUSED, FAILED))
     sent = accepted(service, word)
-    assert set(sent.values()) == {1}
-    assert len(sent) == tasks - refused
-    assert states == {"saved": tasks - lost - refused - failed, "unknown": lost, "failed": refused + failed}
-    assert out[:2] == [str(tasks - lost - refused - failed), str(lost + refused + failed)]
+    assert (len(sent), set(sent.values())) == (tasks - doubtful - refused, {1})
+    states = Counter(task.state for task in run(api.ledger().tasks()))
+    assert states == {"saved": tasks - lost - doubtful - refused - failed, "unknown": lost + doubtful, "failed": refused + failed}
+    assert (int(made), int(errors)) == (states["saved"], tasks - states["saved"])
 
 
 def _saved():

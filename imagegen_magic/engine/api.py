@@ -9,7 +9,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imagegen_magic.engine import credentials, endpoints, hosted_secrets, loop, threads
 from imagegen_magic.engine.context import context_of, ledger_of
@@ -41,6 +41,21 @@ if TYPE_CHECKING:
 
 _FIELDS = (*(item.name for item in fields(ImageRequest) if item.name != "prompt"), *PARAMETERS)
 _NO_COMBINATION: Mapping[str, str] = FrozenDict()
+
+T = TypeVar("T")
+
+
+class Shared:
+    """What the requests of one job have in common, so that it is loaded and held once: images, and equal gateways and prices."""
+
+    def __init__(self) -> None:
+        self.pictures: Known = {}
+        self._records: dict[Any, Any] = {}
+
+    def one(self, record: T) -> T:
+        """Return the first record that was equal to this one."""
+        first: T = self._records.setdefault(record, record)
+        return first
 
 
 def apply_defaults(request: ImageRequest, settings: Settings) -> ImageRequest:
@@ -143,21 +158,22 @@ def prepare(
     combination: Mapping[str, str] = _NO_COMBINATION,
     *,
     fit: bool = False,
-    pictures: Known | None = None,
+    shared: Shared | None = None,
 ) -> PlannedRequest:
     """Return what `start_batch` takes: the request with the configured defaults, its gateway and plan, and its combination in a sweep.
 
-    References and mask are loaded, which takes a while for large ones: `pictures` caches them for the next request. `fit` scales down
-    what is too large. Raises UnsupportedOption, ImageInvalid, UnknownProvider or MissingKey.
+    References and mask are loaded, which takes a while for large ones: `shared` keeps them for the next request of the job. `fit` scales
+    down what is too large. Raises UnsupportedOption, ImageInvalid, UnknownProvider or MissingKey.
     """
-    request, _, plan = _planned(request, settings, provider, fit=fit, known=pictures, fetch=True)  # the limits before a missing key
+    shared = shared or Shared()
+    request, _, plan = _planned(request, settings, provider, fit=fit, known=shared.pictures, fetch=True)  # the limits before a missing key
     gateway = select_endpoint(settings, provider=provider, model=request.model)
     gateway = with_learnt(gateway, settings, plan.model.name)
     if request.references:
         from imagegen_magic.engine.uploads import routes
 
         routes.check(plan, gateway, settings)
-    return PlannedRequest(gateway, plan, request, combination)
+    return PlannedRequest(shared.one(gateway), replace(plan, price=shared.one(plan.price)), request, combination)
 
 
 def _planned(
@@ -401,9 +417,9 @@ async def generate_all(
 def _start_all(requests: Sequence[str | ImageRequest], settings: Settings, provider: str | None, fit: bool) -> Job:
     if not requests:
         raise UnsupportedOption("There is no request in the list", option="requests", value=(), hint="give prompts or ImageRequests")
-    pictures: Known = {}
+    shared = Shared()
     asked = [each if isinstance(each, ImageRequest) else ImageRequest(each) for each in requests]
-    return start_batch([prepare(each, settings, provider, fit=fit, pictures=pictures) for each in asked], settings)
+    return start_batch([prepare(each, settings, provider, fit=fit, shared=shared) for each in asked], settings)
 
 
 def _with_warning(generation: Generation, job: Job) -> Generation:

@@ -84,15 +84,11 @@ def expired_again(error: HTTPStatusError) -> DownloadError:
 
 
 class ImageDownloader:
-    """Brings the images of one task to disk; its owner sets `deadline` (engine clock, monotonic) and calls `run` once.
+    """Brings the images of one task to disk; its owner sets `deadline` (engine clock, monotonic) and calls `run` once."""
 
-    `after_saving` is awaited each time that nothing is being written any longer.
-    """
-
-    def __init__(
-        self, context: EngineContext, reporter: Reporter, preview_edge: int | None, after_saving: Callable[[], Awaitable[None]]
-    ) -> None:
-        self._context, self._reporter, self._preview_edge, self._after_saving = context, reporter, preview_edge, after_saving
+    def __init__(self, context: EngineContext, reporter: Reporter, preview_edge: int | None) -> None:
+        self._context, self._reporter, self._preview_edge = context, reporter, preview_edge
+        self._after_saving: Callable[[], Awaitable[None]] = _nothing
         self._spec, self._task, self._endpoint = reporter.spec, reporter.task, reporter.spec.endpoint
         self._renewing = asyncio.Lock()
         self._saved: set[int] = set()  # the ledger's ids of images that are on the disk and recorded
@@ -139,10 +135,18 @@ class ImageDownloader:
         task.numbers |= {image: number for number, image in enumerate(ids)}
         task.addresses |= {image: url for image, url in zip(ids, state.image_urls, strict=False) if image in wanted}
 
-    async def run(self) -> None:
-        """Bring all images to disk. Raises the first error if some could not be fetched, else ImageInvalid if some cannot be read."""
+    async def run(self, after_saving: Callable[[], Awaitable[None]]) -> None:
+        """Bring all images to disk. Raises the first error if some could not be fetched, else ImageInvalid if some cannot be read.
+
+        `after_saving`, a method of the owner, is awaited each time that nothing is being written any longer. It is not kept: a cycle of
+        references would keep all that the task had in memory until the garbage collector's next full pass.
+        """
         self._reporter.progress("fetching")
-        outcomes = await asyncio.gather(*map(self._download, list(self._task.addresses)), return_exceptions=True)
+        self._after_saving = after_saving
+        try:
+            outcomes = await asyncio.gather(*map(self._download, list(self._task.addresses)), return_exceptions=True)
+        finally:
+            self._after_saving = _nothing
         errors = [outcome for outcome in outcomes if outcome is not None]
         unreadable = self.unreadable_error()
         if errors:
@@ -195,6 +199,8 @@ class ImageDownloader:
     async def _uninterrupted(self, saving: Awaitable[T]) -> T:
         """Await a save that neither the deadline nor a cancellation interrupts."""
 
+        after_saving = self._after_saving
+
         async def counted() -> T:
             self._saving += 1
             try:
@@ -202,7 +208,7 @@ class ImageDownloader:
             finally:
                 self._saving -= 1
                 if not self._saving:
-                    await self._after_saving()
+                    await after_saving()
 
         return await loop.uninterrupted(counted())
 
@@ -315,6 +321,8 @@ class ImageDownloader:
         except APIError as error:
             if error.status >= 500 or error.status == 429:
                 raise Unavailable(f"{self._endpoint.provider.title} answers {error.status}") from None
+            if not error.refused:  # an answer that cannot be read, as of a page in between
+                raise Unavailable(error.what) from None
             raise after_acceptance(error) from None
         finally:
             self.last_poll = self._context.clock.time()
@@ -469,3 +477,7 @@ def _verify(content: bytes, preview_edge: int | None) -> tuple[ImageInfo, Previe
         raise
     except Exception as error:  # untrusted bytes in any decoder: the file is kept, whatever the decoder raises
         raise ImageInvalid(f"The decoder fails at it ({type(error).__name__}: {str(error)[:100]})") from error
+
+
+async def _nothing() -> None:
+    """Do nothing after a save."""

@@ -64,7 +64,7 @@ class TaskRunner(ProcessBound):
         self._channel, self._claims = channel, channel.claims
         reporter = Reporter(spec, task, channel.emit)
         self.report, self.side_errors = reporter.progress, reporter.side_errors
-        self._images = downloader(context, reporter, channel, self._release_if_detached)
+        self._images = downloader(context, reporter, channel)
         self._timeout: float = channel.settings.get("timeout")
         self._limiter, self._limits = context.limiter(self.endpoint), limits_of(self.endpoint, channel.settings)
         self._began: float | None = None  # epoch seconds: its first attempt to submit, or to ask
@@ -125,7 +125,7 @@ class TaskRunner(ProcessBound):
                 async with self._clock.timeout_at(self._images.deadline):
                     await self._poll()
             await while_open.aclose()
-            await self._images.run()
+            await self._images.run(self._release_if_detached)
         except TimeoutError as error:
             if isinstance(error, ImageGenError):
                 raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeGuard
 
@@ -24,28 +23,19 @@ from imagegen_magic.secret_patterns import Address
 _NO_FACTS = {"width": 0, "height": 0, "mime_type": ""}  # a worker replaces them, so that they keep their place in the sidecar
 
 
-def downloader(
-    context: EngineContext, reporter: Reporter, channel: JobChannel, after_saving: Callable[[], Awaitable[None]]
-) -> ImageDownloader:
+def downloader(context: EngineContext, reporter: Reporter, channel: JobChannel) -> ImageDownloader:
     """Return what brings the images of a task to disk: over the workers that the settings name, else in this process."""
     backend = context.workers.of(channel.settings.get("workers"))
     if backend is None:
-        return ImageDownloader(context, reporter, channel.preview_edge, after_saving)
-    return WorkerImageDownloader(context, reporter, channel.preview_edge, after_saving, backend)
+        return ImageDownloader(context, reporter, channel.preview_edge)
+    return WorkerImageDownloader(context, reporter, channel.preview_edge, backend)
 
 
 class WorkerImageDownloader(ImageDownloader):
     """Has workers fetch what has an address on the network; everything else, and what they leave, is fetched here."""
 
-    def __init__(
-        self,
-        context: EngineContext,
-        reporter: Reporter,
-        preview_edge: int | None,
-        after_saving: Callable[[], Awaitable[None]],
-        backend: FetchBackend,
-    ) -> None:
-        super().__init__(context, reporter, preview_edge, after_saving)
+    def __init__(self, context: EngineContext, reporter: Reporter, preview_edge: int | None, backend: FetchBackend) -> None:
+        super().__init__(context, reporter, preview_edge)
         self._backend = backend
 
     @property

@@ -25,7 +25,6 @@ from imagegen_magic.engine.jobs.job import Job, PlannedRequest
 from imagegen_magic.engine.jobs.resume import megapixels
 from imagegen_magic.engine.ledger.spending import prorate
 from imagegen_magic.engine.ledger.sweeps import Combination, SweepRecord
-from imagegen_magic.engine.references import Known
 from imagegen_magic.engine.settings import ENGINE_OPTIONS, REQUEST_OPTIONS, Settings
 from imagegen_magic.engine.settings import load as load_settings
 from imagegen_magic.errors import ImageGenError, MissingKey, PictureDeleted, UnsupportedOption
@@ -139,7 +138,7 @@ def plan(
     settings.check(*(name for name in REQUEST_OPTIONS if name not in varied and getattr(request, name) is None))
     _check_axes(request, provider, parsed, repeat, template.placeholders)
     request = replace(request, prompt=template.text)
-    make = partial(api.prepare if keys else _without_keys, fit=fit, pictures={})
+    make = partial(api.prepare if keys else _without_keys, fit=fit, shared=api.Shared())
     planned, impossible = _combined(template, parsed, partial(make, settings=settings), request, provider, settings)
     if impossible and not (skip_impossible and planned):
         raise _refused(parsed, planned, impossible, skip_impossible)
@@ -206,11 +205,11 @@ def _with_parameters(
 
 
 def _without_keys(
-    request: ImageRequest, settings: Settings, provider: str | None, combination: Combination, *, fit: bool, pictures: Known
+    request: ImageRequest, settings: Settings, provider: str | None, combination: Combination, *, fit: bool, shared: api.Shared
 ) -> PlannedRequest:
     """Return a planned request that cannot be sent if its gateway has no key."""
     with suppress(MissingKey):
-        return api.prepare(request, settings, provider, combination, fit=fit, pictures=pictures)
+        return api.prepare(request, settings, provider, combination, fit=fit, shared=shared)
     planned = api.plan(request, provider=provider, fit=fit, settings=settings)
     endpoint = without_key(registry.get_provider(planned.provider, settings.provider_tables), settings)
     return PlannedRequest(endpoint, planned, api.apply_defaults(request, settings), combination)
