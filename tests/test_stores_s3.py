@@ -19,7 +19,7 @@ from ledgers import a_png
 from pool_processes import pool_processes
 from test_stores import dying
 
-from imagegen_magic import generate, generate_all, run, score, scorer, sweep
+from imagegen_magic import ImageRequest, generate, generate_all, run, score, scorer, sweep
 from imagegen_magic.engine import api, deletion, loop
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.settings import load
@@ -302,10 +302,11 @@ def test_workers_save_into_the_store(kind, s3, gateway, monkeypatch, request):
         workers, processes = dask_workers()
         request.addfinalizer(workers.close)
     prompts = [f"a fox over {kind}, {number}" for number in range(PICTURES)]
+    asked = [ImageRequest(prompt, size="1:1", quality="low") for prompt in prompts]
     address = workers if kind == "pool" else workers.scheduler_address
     found = []
-    options = {"provider": "evolink", "size": "1:1", "quality": "low", "save_dir": ADDRESS, "workers": address}
-    thread = threading.Thread(target=lambda: found.append(run(generate_all(prompts, **options))))
+    options = {"provider": "evolink", "save_dir": ADDRESS, "workers": address}
+    thread = threading.Thread(target=lambda: found.append(run(generate_all(asked, **options))))
     thread.start()
     for share in (0.2, 0.45, 0.7):
         while thread.is_alive() and sum(each.startswith("PUT") and each.endswith(".png") for each in s3.requests) < share * PICTURES:
