@@ -377,6 +377,27 @@ def test_without_its_cluster_this_process_goes_on(service: Sandbox, processes: A
     assert accepted(service, f"{victim} gone") == 4
 
 
+CLOSED = """
+import time
+from distributed import LocalCluster
+from imagegen_magic import generate_all, run
+if __name__ == "__main__":
+    with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=False) as cluster:
+        made = run(generate_all(["closed 0"], provider="evolink", workers=cluster.scheduler_address))
+    time.sleep(0.5)
+    print(len(made), made.errors)
+"""
+
+
+def test_a_cluster_that_is_closed_afterwards_leaves_no_word(service: Sandbox, tmp_path: Path) -> None:
+    """The connection to it ends too: nothing tries to reach it again, and nothing is logged when the process ends."""
+    script = tmp_path / "script.py"
+    script.write_text(CLOSED)
+    done = subprocess.run([sys.executable, "-W", "ignore", script], capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout) == (0, "1 ()\n"), done.stderr
+    assert not re.search("ERROR|Traceback", done.stderr), done.stderr
+
+
 def test_what_cannot_work_is_refused_before_anything_is_sent(service: Sandbox, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """No scheduler there, another version on the workers, no package."""
     monkeypatch.setattr(backend, "_CONNECT", 0.5)

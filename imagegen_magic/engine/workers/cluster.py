@@ -160,4 +160,11 @@ def _client_class() -> Any:
     except ImportError:
         what = "Dask is not installed, so no cluster can fetch pictures"
         raise UnsupportedOption(what, option="workers", value="", hint=install_extra("dask")) from None
-    return Client
+
+    class Connection(Client):
+        """A client that closes when its scheduler is gone, without a word in the log; the next batch opens another."""
+
+        async def _reconnect(self) -> None:
+            await self._close()
+
+    return Connection
