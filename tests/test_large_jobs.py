@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from pool_processes import pool_processes
@@ -16,8 +17,12 @@ from imagegen_magic.engine import api
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
-START = """
-import resource, sys
+START = f"""
+import sys
+sys.path.append({str(Path(__file__).parent)!r})
+from memory import peak_memory
+"""
+ASK = """
 from imagegen_magic import ImageRequest, generate_all, run, sweep
 from imagegen_magic.engine import api, loop
 from imagegen_magic.engine.ledger import budget
@@ -26,13 +31,10 @@ from imagegen_magic.engine.settings import load
 kind, tasks = sys.argv[1], int(sys.argv[2])
 axis = {"number": [f"no {number}." for number in range(tasks)]}
 options = {"provider": "apimart", "size": "1:1", "resolution": "1k", "quality": "low"}
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 """
 MAKE = """
 made = run(sweep(kind + " {{number}}", axis, **options))
-print(len(made), len(made.errors), peak())
+print(len(made), len(made.errors), peak_memory())
 """
 PLAN = """
 from imagegen_magic.errors import BudgetExceeded
@@ -45,11 +47,11 @@ try:
     start(planned, load()).wait()
 except BudgetExceeded as refused:
     price = planned.requests[0].plan.price.amount
-    print(refused.asked == price * tasks, len(loop.run(api.ledger(load()).tasks())), peak())
+    print(refused.asked == price * tasks, len(loop.run(api.ledger(load()).tasks())), peak_memory())
 """
 WORK = """
 made = run(sweep(kind + " {{number}}", axis, workers=2, **options))
-print(len(made), len(made.errors), peak())
+print(len(made), len(made.errors), peak_memory())
 """
 
 
@@ -69,7 +71,7 @@ def service(server, monkeypatch):
 
 def client(script, word, tasks):
     """Start a process that asks for so many pictures."""
-    command = [sys.executable, "-c", START + script, word, str(tasks)]
+    command = [sys.executable, "-c", START + ASK + script, word, str(tasks)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

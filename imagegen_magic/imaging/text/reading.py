@@ -12,7 +12,7 @@ from PIL import Image
 from imagegen_magic.imaging.preview import small
 
 _EDGES = (736, 1472)  # px of the longer edge: small print is lost at the first, large letters may be misread at the second
-_DETECTION_EDGE = 1088  # px at which lines are found: more takes 800 MB and finds less small print; they are read at the full size
+_DETECTION_EDGE = 1024  # px at which lines are found: more takes up to 800 MB and finds less small print; they are read at the full size
 
 
 def is_available() -> bool:
