@@ -2,6 +2,7 @@
 
 import random
 import sys
+from dataclasses import replace
 from decimal import Decimal
 
 import matplotlib
@@ -111,6 +112,17 @@ class TestScores:
             found.heatmap("text", "stile", "subject")
         with pytest.raises(UnsupportedOption, match="no score tekst"):
             found.heatmap("tekst", "style", "subject")
+
+    def test_a_heat_map_shows_values_without_any_picture(self):
+        """Each value of the sweep has its row, though no picture of it was made; a part of the sweep has only its own."""
+        study = a_study()
+        run(score(study, "brightness"))
+        kept = tuple(image for image in study.images if study.places[image.task]["style"] != "ink")
+        left = replace(study, images=kept)
+        for found in (left.scores, run(score(left, "brightness"))):
+            ax = saved(found.heatmap("brightness", "style", "subject"))
+            assert "ink, fox: none" in ax.get_label()
+            assert len(ax.patches) == len(study.axes["subject"])
 
     def test_one_score_against_another(self):
         """A point for each picture that has both; a cost has its unit, and two units are two scores."""

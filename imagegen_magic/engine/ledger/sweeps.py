@@ -78,6 +78,16 @@ async def find_sweep(ledger: LedgerFile, number: int | None = None) -> StoredSwe
     return await ledger.run(work, writes=False)
 
 
+async def axes_of(ledger: LedgerFile, number: int) -> dict[str, list[str]]:
+    """Return the values of each axis of a sweep in their order; empty for a sweep that is not in the ledger."""
+
+    def work(connection: sqlite3.Connection) -> dict[str, list[str]]:
+        row = connection.execute("SELECT axes FROM studies WHERE id = ?", (number,)).fetchone()
+        return dict(json.loads(row["axes"])) if row else {}
+
+    return await ledger.run(work, writes=False)
+
+
 async def combinations_of(ledger: LedgerFile, pictures: Iterable[int], sweep: int = 0) -> tuple[int, dict[int, dict[str, str]]]:
     """Return the number of the sweep that made these images, and the combination of each image by its id.
 

@@ -13,7 +13,7 @@ from imagegen_magic.engine.ledger import scores as stored
 from imagegen_magic.engine.ledger.annotations import annotations_of
 from imagegen_magic.engine.ledger.ledger import Ledger
 from imagegen_magic.engine.ledger.scores import ScoreRow, StoredScorer
-from imagegen_magic.engine.ledger.sweeps import combinations_of
+from imagegen_magic.engine.ledger.sweeps import axes_of, combinations_of
 from imagegen_magic.engine.ledger.votes import PERSON, votes_between
 from imagegen_magic.engine.settings import load
 from imagegen_magic.errors import ImageGenError, UnsupportedOption
@@ -66,12 +66,16 @@ class ScoreColumn(Record):
 
 @dataclass(frozen=True, slots=True)
 class Scores(Record):
-    """All scores of some images: `columns` by name, in the order in which their scorers were used."""
+    """All scores of some images: `columns` by name, in the order in which their scorers were used.
+
+    `axes` has the values of each axis if the images are a sweep, also those of which no image was made.
+    """
 
     images: tuple[GeneratedImage, ...]
     sweep: int = 0
     combinations: Mapping[int, Mapping[str, str]] = field(default_factory=FrozenDict)
     columns: Mapping[str, ScoreColumn] = field(default_factory=FrozenDict)
+    axes: Mapping[str, Sequence[str]] = field(default_factory=FrozenDict)
 
     def __getitem__(self, name: str) -> ScoreColumn:
         return self.columns[name]
@@ -162,8 +166,9 @@ class Scores(Record):
         return list({tuple(self.combinations.get(image.id, {}).items()): image for image in self.images}.values())
 
     def _values(self, axis: str, option: str) -> list[str]:
-        """Return the values of an axis in the order of the images. Raises UnsupportedOption for an unknown axis."""
-        values = list(dict.fromkeys(each[axis] for image in self.images if axis in (each := self.combinations.get(image.id, {}))))
+        """Return the values of an axis in the sweep's order, else in that of the images. Raises UnsupportedOption for an unknown axis."""
+        met = (each[axis] for image in self.images if axis in (each := self.combinations.get(image.id, {})))
+        values = list(dict.fromkeys([*self.axes.get(axis, ()), *met]))
         if not values:
             known = list(dict.fromkeys(name for each in self.combinations.values() for name in each))
             raise UnsupportedOption(f"These pictures have no axis {axis}", option=option, value=axis, allowed=known)
@@ -254,7 +259,9 @@ async def table_of(images: Sequence[GeneratedImage], sweep: int, ledger: Ledger)
     order = {each.id: position for position, each in enumerate(latest.values())}
     ordered = sorted(columns, key=lambda name: (order[facts[name][0].id], name))
     shown = {name: _column(name, *facts[name], FrozenDict(columns[name])) for name in ordered}
-    return Scores(tuple(images), number, FrozenDict({key: FrozenDict(value) for key, value in combinations.items()}), FrozenDict(shown))
+    axes = {axis: tuple(values) for axis, values in (await axes_of(ledger, sweep) if sweep else {}).items()}
+    by_image = {key: FrozenDict(value) for key, value in combinations.items()}
+    return Scores(tuple(images), number, FrozenDict(by_image), FrozenDict(shown), FrozenDict(axes))
 
 
 async def _hashes(
